@@ -1,0 +1,160 @@
+//! What can be written into the replicated log. Each command carries everything `State::apply` needs to decide.
+
+use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, Revision};
+use crate::quorum::Electorate;
+use crate::vote::Certificate;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What all who take part in a group must agree on about time and loss.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Terms {
+    /// How long a promise lasts.
+    pub ttl: Duration,
+    /// How long a witness hears nothing from the primary before it votes it out.
+    pub suspicion: Duration,
+    /// When a commit is acknowledged.
+    pub mode: Mode,
+    /// How far behind, in bytes of WAL, a standby may be and still stand in the succession.
+    pub max_promotion_lag: u64,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Terms {
+            ttl: Duration::from_millis(250),
+            suspicion: Duration::from_millis(400),
+            mode: Mode::Async,
+            max_promotion_lag: 16 << 20,
+        }
+    }
+}
+
+/// When a commit of a group is acknowledged (design section 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// When it is durable at the primary: what a lost region takes with it is measured, recorded and kept aside.
+    Async,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Mode::Async => "async",
+        })
+    }
+}
+
+/// One Postgres of a group, as it registered.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Instance {
+    /// The failure domain it lives in.
+    pub region: RegionName,
+    /// Where clients and standbys reach its Postgres: `host:port`.
+    pub address: String,
+}
+
+/// A node, as configured.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Node {
+    /// The failure domain it lives in.
+    pub region: RegionName,
+    /// Where its services are reached: `host:port`.
+    pub address: String,
+}
+
+/// An entry of the replicated log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// A node makes itself known, or moves.
+    SetNode {
+        /// Which.
+        id: NodeId,
+        /// Where.
+        node: Node,
+    },
+    /// A new group, without a primary yet.
+    CreateGroup {
+        /// Its name.
+        group: GroupName,
+        /// Its terms.
+        terms: Terms,
+        /// Which witnesses govern it.
+        electorate: Electorate,
+        /// Who shall be its first primary; without it the first instance that reports.
+        first: Option<InstanceName>,
+    },
+    /// An instance joins a group, or moves to another address.
+    Register {
+        /// The group.
+        group: GroupName,
+        /// The instance.
+        instance: InstanceName,
+        /// Where it is.
+        at: Instance,
+    },
+    /// The first primary: epoch 1. Only while the group has none.
+    Begin {
+        /// The group.
+        group: GroupName,
+        /// Its first primary.
+        primary: InstanceName,
+        /// Wall clock of the proposer, for people only.
+        at_unix_ms: u64,
+    },
+    /// Which database the group's instances hold: set once, by the first primary.
+    SetSystem {
+        /// The group.
+        group: GroupName,
+        /// `pg_control`'s system identifier.
+        system_id: u64,
+    },
+    /// Who may take over next.
+    SetSuccession {
+        /// The group.
+        group: GroupName,
+        /// The epoch it is for.
+        epoch: Epoch,
+        /// The revision it was decided on; refused when the group has moved on (finding F3).
+        revision: Revision,
+        /// The heir first.
+        succession: Vec<InstanceName>,
+    },
+    /// Who shall govern the group in the end; the leader goes there one witness at a time (finding F8).
+    SetDesiredElectorate {
+        /// The group.
+        group: GroupName,
+        /// The electorate wanted.
+        electorate: Electorate,
+    },
+    /// What the witnesses decided.
+    Record {
+        /// Their votes.
+        certificate: Certificate,
+        /// The electorate from this epoch on, when it changes with it.
+        electorate: Option<Electorate>,
+        /// Where each instance was when it was decided, as the proposer had heard.
+        positions: BTreeMap<InstanceName, Position>,
+        /// Wall clock of the proposer, for people only.
+        at_unix_ms: u64,
+    },
+}
+
+impl Command {
+    /// The group it is about, if it is about one.
+    pub fn group(&self) -> Option<&GroupName> {
+        match self {
+            Command::SetNode { .. } => None,
+            Command::CreateGroup { group, .. }
+            | Command::Register { group, .. }
+            | Command::Begin { group, .. }
+            | Command::SetSystem { group, .. }
+            | Command::SetSuccession { group, .. }
+            | Command::SetDesiredElectorate { group, .. } => Some(group),
+            Command::Record { certificate, .. } => Some(certificate.group()),
+        }
+    }
+}
