@@ -8,3 +8,4 @@ pub mod quorum;
 pub mod state;
 pub mod time;
 pub mod vote;
+pub mod witness;

@@ -1,0 +1,54 @@
+//! Whom a vote may name: what this witness said last, or else what the log says (findings F1, F2).
+//!
+//! A witness that voted (f, X) may have made X primary of f. Whoever comes after must then be X, or one whom X
+//! protects: so the next vote names X again, or somebody in the rest of that vote.
+
+use super::seat::{Link, Seat};
+use crate::ids::{Epoch, InstanceName};
+
+/// What the next vote follows from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Basis {
+    /// The primary it follows.
+    pub owner: InstanceName,
+    /// Since which epoch that one is primary without interruption.
+    pub since: Epoch,
+    /// Who may take over from it, in order.
+    pub rest: Vec<InstanceName>,
+}
+
+impl Basis {
+    /// Everybody who may be named: the rest, then the owner.
+    pub fn all(&self) -> Vec<InstanceName> {
+        self.rest.iter().chain([&self.owner]).cloned().collect()
+    }
+
+    /// Whether that one may be named for epoch `epoch`; if so, since when it would be primary, and who may follow it.
+    pub fn naming(&self, named: &InstanceName, epoch: Epoch) -> Option<(Epoch, Vec<InstanceName>)> {
+        if *named == self.owner {
+            return Some((self.since, self.rest.clone()));
+        }
+        let at = self.rest.iter().position(|name| name == named)?;
+        Some((epoch, self.rest[at + 1..].to_vec()))
+    }
+}
+
+impl Seat {
+    /// The last link that still binds, else the log. `None` while the group has no primary.
+    pub fn basis(&self) -> Option<Basis> {
+        let group = &self.durable.group;
+        let binds = |link: &&Link| link.epoch > group.epoch && !self.void(link);
+        if let Some(link) = self.durable.chain.iter().rev().find(binds) {
+            let Link { named, since, rest, .. } = link;
+            return Some(Basis { owner: named.clone(), since: *since, rest: rest.clone() });
+        }
+        let owner = group.primary.clone()?;
+        Some(Basis { owner, since: group.since, rest: group.succession.clone() })
+    }
+
+    /// A link whose instance durably said that it will never act on it decided nothing and never will.
+    fn void(&self, link: &Link) -> bool {
+        let word = self.heard.get(&link.named).map(|heard| &heard.report);
+        word.is_some_and(|report| report.declined >= link.epoch && report.acted < link.epoch)
+    }
+}

@@ -1,0 +1,81 @@
+//! What a witness promises, and when it refuses.
+
+use super::Effect;
+use super::seat::{Link, Seat};
+use crate::ids::Epoch;
+use crate::lease::Promise;
+use crate::message::{Refusal, Report, ToAgent};
+use crate::time::Time;
+use crate::vote::Certificate;
+
+impl Seat {
+    /// Answers a report that claims the lease of `epoch`.
+    pub fn promise(&mut self, report: &Report, epoch: Epoch, now: Time) -> ToAgent {
+        if let Err(refusal) = self.may_promise(report, epoch, now) {
+            return ToAgent::Heard { group: report.group.clone(), seq: report.seq, refused: Some(refusal) };
+        }
+        let ttl = self.durable.group.terms.ttl;
+        self.promise = Some(Promise { epoch, holder: report.instance.clone(), until: now + ttl });
+        ToAgent::Promised {
+            group: report.group.clone(),
+            epoch,
+            seq: report.seq,
+            ttl,
+            revision: self.durable.group.revision,
+        }
+    }
+
+    fn may_promise(&self, report: &Report, epoch: Epoch, now: Time) -> Result<(), Refusal> {
+        let who = &report.instance;
+        let group = &self.durable.group;
+        if !self.is_member() {
+            return Err(Refusal::NotInElectorate);
+        }
+        if epoch < self.floor() {
+            return Err(Refusal::Stale { floor: self.floor() });
+        }
+        let log_says = group.epoch == epoch && group.primary.as_ref() == Some(who);
+        let link = self.link().filter(|link| link.epoch == epoch);
+        match link {
+            _ if log_says => {}
+            None => return Err(Refusal::NoWord),
+            Some(link) if link.named != *who => {
+                return Err(Refusal::NamedOther { named: link.named.clone() });
+            }
+            // After a restart a forgotten promise may run: only the log's word and the own vote are surely later.
+            Some(link) if link.vote.is_none() && self.young(now) => return Err(Refusal::Young),
+            Some(_) => {}
+        }
+        if let Some(promise) = self.promise.as_ref().filter(|_| self.promised_to_other(who, now)) {
+            return Err(Refusal::Promised { holder: promise.holder.clone() });
+        }
+        if self.pending_bars(report, epoch, now) {
+            return Err(Refusal::Pending);
+        }
+        Ok(())
+    }
+
+    /// A claim that has no lease anyway must not keep a solicited vote waiting for ever (finding F11a).
+    fn pending_bars(&self, report: &Report, epoch: Epoch, now: Time) -> bool {
+        !report.leased
+            && self.pending_fresh(now).is_some_and(|pending| {
+                pending.solicit.epoch > epoch && pending.solicit.named != report.instance
+            })
+    }
+
+    /// Takes a shown certificate's word: from now on this witness stands behind that decision as if it had voted.
+    pub fn adopt(&mut self, certificate: &Certificate, out: &mut Vec<Effect>) {
+        if certificate.epoch() <= self.floor() {
+            return;
+        }
+        self.durable.floor = certificate.epoch();
+        self.durable.chain.push(Link {
+            epoch: certificate.epoch(),
+            named: certificate.named().clone(),
+            since: certificate.since(),
+            rest: certificate.rest(),
+            vote: None,
+        });
+        out.push(self.persist());
+    }
+}

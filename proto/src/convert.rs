@@ -1,0 +1,1 @@
+//! Wire types to core types and back. Nothing else may know both.
