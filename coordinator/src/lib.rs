@@ -1,0 +1,3 @@
+//! A node of Regent: a Raft member with a witness in it.
+
+pub mod raft;

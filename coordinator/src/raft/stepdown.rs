@@ -1,0 +1,68 @@
+//! Handing leadership over before a node stops, so that nobody has to notice its absence first.
+
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Instant as _, RaftMetrics, ServerState};
+
+use super::error::StepDownError;
+use super::handle::Raft;
+use super::types::Types;
+
+impl Raft {
+    /// Hands leadership to the voter that is in touch and furthest, and waits until it has it. Returns at once on a node
+    /// that does not lead.
+    ///
+    /// A transfer that fails leaves a leader that no longer beats, so it is watched: if nobody has taken over in time, this
+    /// node stands for election itself, once, which ends the transfer either way.
+    pub async fn step_down(&self) -> Result<(), StepDownError> {
+        let mut metrics = self.library.metrics();
+        let heir = {
+            let now = metrics.borrow_and_update();
+            if now.state != ServerState::Leader {
+                return Ok(());
+            }
+            heir(&now, self.settings.heartbeat * 2 + self.settings.max_round_trip)
+                .ok_or(StepDownError::NoHeir)?
+        };
+        self.library.trigger().transfer_leader(heir).await.map_err(stopped)?;
+        // To the heir, the election there, and the news of it back; twice, for a lost segment.
+        let patience = (self.settings.max_round_trip * 4 + self.settings.election_max) * 2;
+        let me = self.node_id;
+        let taken = async {
+            while metrics.borrow_and_update().current_leader.is_none_or(|leader| leader == me) {
+                metrics.changed().await?;
+            }
+            Ok::<_, openraft::async_runtime::RecvError>(())
+        };
+        match tokio::time::timeout(patience, taken).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(StepDownError::Stopped("Raft has ended".to_owned())),
+            Err(_) => {
+                self.library.trigger().elect(false).await.map_err(stopped)?;
+                Err(StepDownError::NotTaken { heir, waited: patience })
+            }
+        }
+    }
+}
+
+fn stopped(e: openraft::errors::Fatal<Types>) -> StepDownError {
+    StepDownError::Stopped(e.to_string())
+}
+
+/// The voter with the longest log among those that answered within `recently` and lack nothing that is committed.
+fn heir(metrics: &RaftMetrics<Types>, recently: Duration) -> Option<u64> {
+    let (progress, beats) = (metrics.replication.as_ref()?, metrics.heartbeat.as_ref()?);
+    let in_touch = |id: &u64| {
+        let beat = beats.get(id).copied().flatten();
+        beat.is_some_and(|at| at.elapsed() < recently)
+    };
+    metrics
+        .membership_config
+        .voter_ids()
+        .filter(|id| *id != metrics.id && in_touch(id))
+        .filter_map(|id| progress.get(&id).copied().flatten().map(|matched| (matched, id)))
+        .filter(|(matched, _)| Some(matched) >= metrics.cluster_committed.as_ref())
+        .max()
+        .map(|(_, id)| id)
+}
