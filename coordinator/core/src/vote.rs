@@ -107,9 +107,8 @@ impl Certificate {
     pub fn new(mut votes: Vec<Vote>) -> Result<Certificate, NoCertificate> {
         votes.sort_by_key(|vote| vote.witness);
         let first = votes.first().ok_or(NoCertificate::Empty)?;
-        let same = |vote: &Vote| {
-            (&vote.group, vote.floor, &vote.named) == (&first.group, first.floor, &first.named)
-        };
+        let same =
+            |vote: &Vote| (&vote.group, vote.floor, &vote.named) == (&first.group, first.floor, &first.named);
         if !votes.iter().all(same) {
             return Err(NoCertificate::Mixed);
         }

@@ -56,12 +56,7 @@ impl Seat {
         true
     }
 
-    fn may_cast(
-        &self,
-        epoch: Epoch,
-        named: &InstanceName,
-        now: Time,
-    ) -> Option<(Epoch, Vec<InstanceName>)> {
+    fn may_cast(&self, epoch: Epoch, named: &InstanceName, now: Time) -> Option<(Epoch, Vec<InstanceName>)> {
         let above = epoch > self.durable.floor && epoch > self.durable.group.epoch;
         let free = !self.promised_to_other(named, now);
         let settled = !self.young(now) || Some(named) == self.owner();
@@ -122,8 +117,12 @@ impl Seat {
     /// Joins the highest vote of another that this witness can: its owner is silent here too, or is who is named.
     fn join(&mut self, silent: bool, now: Time, out: &mut Vec<Effect>) -> bool {
         let floor = self.floor();
-        let mut ahead: Vec<Vote> =
-            self.votes.values().filter(|vote| vote.floor > floor && vote.witness != self.id).cloned().collect();
+        let mut ahead: Vec<Vote> = self
+            .votes
+            .values()
+            .filter(|vote| vote.floor > floor && vote.witness != self.id)
+            .cloned()
+            .collect();
         ahead.sort_by(|a, b| b.floor.cmp(&a.floor).then(a.witness.cmp(&b.witness)));
         ahead.into_iter().any(|vote| {
             let own = self.link().is_some_and(|link| link.named == vote.named);
@@ -167,7 +166,8 @@ impl Seat {
         if self.cast(solicit.epoch, &solicit.named, solicit.reason, now, out) {
             return;
         }
-        let nameable = self.basis().is_some_and(|basis| basis.naming(&solicit.named, solicit.epoch).is_some());
+        let nameable =
+            self.basis().is_some_and(|basis| basis.naming(&solicit.named, solicit.epoch).is_some());
         let waits = self.promised_to_other(&solicit.named, now);
         let first = self.pending.as_ref().is_none_or(|pending| pending.solicit.epoch < solicit.epoch);
         if self.is_member() && nameable && waits && first {

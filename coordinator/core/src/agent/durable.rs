@@ -1,0 +1,55 @@
+//! What an agent must never forget.
+
+use crate::ids::{Epoch, InstanceName};
+use crate::vote::{Certificate, Reason};
+use serde::{Deserialize, Serialize};
+
+/// What an agent must never forget.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Durable {
+    /// Grows with every start: answers to an earlier run's reports count for nothing (finding F5).
+    pub incarnation: u64,
+    /// The highest decision it knows.
+    pub decided: Option<Decided>,
+    /// The last epoch it acted on as primary.
+    pub acted: Epoch,
+    /// The certificate it acted on, to show to whoever has not heard; none when the log's word was enough.
+    pub certificate: Option<Certificate>,
+    /// No epoch up to this one will be acted on unless it was already.
+    pub declined: Epoch,
+    /// The last epoch it gave up: never claimed again (finding F4).
+    pub released: Epoch,
+    /// To whom, and why.
+    pub release: Option<(Option<InstanceName>, Reason)>,
+    /// The highest epoch whose primary it has streamed from.
+    pub followed: Epoch,
+}
+
+/// A decision: by certificate, or by the log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Decided {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its primary.
+    pub primary: InstanceName,
+    /// Since which epoch it is primary without interruption.
+    pub since: Epoch,
+}
+
+impl Decided {
+    /// What a certificate decides.
+    pub fn by(certificate: &Certificate) -> Decided {
+        Decided {
+            epoch: certificate.epoch(),
+            primary: certificate.named().clone(),
+            since: certificate.since(),
+        }
+    }
+}
+
+impl Durable {
+    /// The highest decided epoch it knows: it never acts on one below.
+    pub fn seen(&self) -> Epoch {
+        self.decided.as_ref().map_or(Epoch(0), |decided| decided.epoch)
+    }
+}

@@ -1,0 +1,360 @@
+//! The agent beside a Postgres: holds the lease, opens and closes the gate, and drives its Postgres to the role that
+//! the group's decisions give it.
+//!
+//! Safety rests on little:
+//! - the gate opens only up to a deadline that a majority of promises vouches for, counted from this agent's own send
+//!   times, of this incarnation (`office`);
+//! - an epoch is acted on only if it is above all acted on, declined or released, not below the highest decided one,
+//!   and the Postgres here is fit for it: a standby, or the primary that the decision continues;
+//! - a release closes the gate, is durable, and only then is sent; what was released is never claimed again.
+//!
+//! It needs no network in order to stop being primary: the deadline passes by itself.
+
+mod durable;
+mod office;
+mod postgres;
+
+pub use durable::{Decided, Durable};
+pub use postgres::{Observation, Task, Upstream};
+
+use crate::command::Instance;
+use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Seq};
+use crate::lease::Vouchers;
+use crate::message::{Refusal, Release, Report, Role, ToAgent, ToWitness};
+use crate::state::Group;
+use crate::time::Time;
+use crate::vote::{Certificate, Reason, Vote};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+/// How often an instance reports.
+pub const REPORT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How many send times are remembered: far more than a ttl's worth of reports.
+const SENDS_KEPT: usize = 2_048;
+
+/// What an agent can be told.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A stream to that node's witness stands.
+    Linked(NodeId),
+    /// It is gone.
+    Unlinked(NodeId),
+    /// A witness speaks.
+    Heard(NodeId, ToAgent),
+    /// What Postgres is doing now.
+    Observed(Observation),
+    /// The postmaster is gone.
+    Exited,
+    /// A task has ended: well, or with what went wrong.
+    Done(Task, Result<(), String>),
+    /// Time has passed.
+    Wake,
+}
+
+/// What the caller must do, in this order: nothing after a `Persist` may happen before it is durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Make this durable in place of what was stored.
+    Persist(Box<Durable>),
+    /// Let commits pass until then.
+    Open {
+        /// The epoch they are acknowledged under.
+        epoch: Epoch,
+        /// The end, on CLOCK_BOOTTIME.
+        deadline: Time,
+    },
+    /// Let no commit pass.
+    Close,
+    /// Tell one witness; if its stream is gone the message is lost.
+    Send(NodeId, ToWitness),
+    /// Begin this; its end comes back as `Done`. One at a time.
+    Start(Task),
+    /// For the audit and the log.
+    Note(Note),
+}
+
+/// What an agent has to tell about itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Note {
+    /// It holds the votes of a majority.
+    Certificate(Certificate),
+    /// It has made durable that it is primary of that epoch.
+    Acted(Epoch, Reason),
+    /// Its Postgres has left recovery.
+    Promoted(Epoch),
+    /// Commits pass under that epoch, for the first time.
+    Opened(Epoch),
+    /// Commits no longer pass.
+    Closed(Epoch, &'static str),
+    /// It gave that epoch up.
+    Released(Epoch, Reason),
+    /// It was asked to hand over.
+    HandingOver(Epoch, InstanceName),
+    /// A task begins, and why.
+    Begins(Task, &'static str),
+    /// A task failed, and why.
+    Failed(Task, String),
+}
+
+/// Who this agent is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Its group.
+    pub group: GroupName,
+    /// Its instance.
+    pub instance: InstanceName,
+    /// Its place.
+    pub at: Instance,
+}
+
+/// The agent of one instance.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    me: Identity,
+    durable: Durable,
+    group: Option<Group>,
+    linked: BTreeSet<NodeId>,
+    /// Votes that name this instance, the highest of each witness.
+    votes: BTreeMap<NodeId, Vote>,
+    sends: VecDeque<(u64, Time)>,
+    next_number: u64,
+    report_at: Time,
+    rtt: BTreeMap<NodeId, Duration>,
+    vouchers: Vouchers,
+    /// What the gate was opened to last; zero: closed.
+    open_until: Time,
+    opened: Epoch,
+    handing_over: Option<InstanceName>,
+    postgres: postgres::Postgres,
+    /// Since when it holds an office that its Postgres does not fill yet.
+    office_since: Time,
+}
+
+impl Agent {
+    /// An agent that has just started, with what it had made durable. The first effect persists its new incarnation.
+    pub fn new(me: Identity, durable: Option<Durable>, now: Time) -> (Agent, Vec<Effect>) {
+        let mut durable = durable.unwrap_or_default();
+        durable.incarnation += 1;
+        let agent = Agent {
+            me,
+            durable,
+            group: None,
+            linked: BTreeSet::new(),
+            votes: BTreeMap::new(),
+            sends: VecDeque::new(),
+            next_number: 1,
+            report_at: now,
+            rtt: BTreeMap::new(),
+            vouchers: Vouchers::default(),
+            open_until: Time::ZERO,
+            opened: Epoch(0),
+            handing_over: None,
+            postgres: postgres::Postgres::default(),
+            office_since: now,
+        };
+        let persist = agent.persist();
+        (agent, vec![persist, Effect::Close])
+    }
+
+    /// Takes one event; returns what to do about it, in order.
+    pub fn step(&mut self, event: Event, now: Time) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match event {
+            Event::Linked(node) => self.greet(node, &mut out),
+            Event::Unlinked(node) => {
+                self.linked.remove(&node);
+            }
+            Event::Heard(node, message) => self.hear(node, message, now, &mut out),
+            Event::Observed(observation) => self.observed(observation, now, &mut out),
+            Event::Exited => self.exited(&mut out),
+            Event::Done(task, result) => self.done(task, result, now, &mut out),
+            Event::Wake => {}
+        }
+        self.take_office(now, &mut out);
+        self.keep_lease(now, &mut out);
+        self.drive(now, &mut out);
+        self.report_if_due(now, &mut out);
+        out
+    }
+
+    /// When the next `Wake` is due, if nothing happens before.
+    pub fn wake_at(&self) -> Time {
+        self.report_at
+    }
+
+    /// What must survive.
+    pub fn durable(&self) -> &Durable {
+        &self.durable
+    }
+
+    /// The log's word about the group, as far as heard.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
+    fn persist(&self) -> Effect {
+        Effect::Persist(Box::new(self.durable.clone()))
+    }
+
+    fn greet(&mut self, node: NodeId, out: &mut Vec<Effect>) {
+        self.linked.insert(node);
+        let Identity { group, instance, at } = self.me.clone();
+        out.push(Effect::Send(node, ToWitness::Hello { group, instance, at }));
+        self.show(node, out);
+        // A release that was not heard is as good as none: it is said again to whoever comes.
+        if let Some(release) = self.standing_release() {
+            out.push(Effect::Send(node, ToWitness::Release(release)));
+        }
+    }
+
+    fn show(&self, node: NodeId, out: &mut Vec<Effect>) {
+        if let (Some(epoch), Some(certificate)) = (self.office(), &self.durable.certificate)
+            && certificate.epoch() == epoch
+        {
+            out.push(Effect::Send(node, ToWitness::Show(certificate.clone())));
+        }
+    }
+
+    fn send_all(&self, message: &ToWitness, out: &mut Vec<Effect>) {
+        out.extend(self.linked.iter().map(|node| Effect::Send(*node, message.clone())));
+    }
+
+    fn hear(&mut self, node: NodeId, message: ToAgent, now: Time, out: &mut Vec<Effect>) {
+        if *message.group() != self.me.group {
+            return;
+        }
+        match message {
+            ToAgent::Known(group) => self.know(*group, out),
+            ToAgent::Promised { epoch, seq, ttl, .. } => {
+                let sent = self.answered(node, seq, now);
+                if let Some(sent) = sent.filter(|_| Some(epoch) == self.office()) {
+                    self.vouchers.add(node, sent, ttl);
+                }
+            }
+            ToAgent::Heard { seq, refused, .. } => {
+                self.answered(node, seq, now);
+                let unknown = matches!(refused, Some(Refusal::NoWord | Refusal::Stale { .. }));
+                if unknown {
+                    self.show(node, out);
+                }
+            }
+            ToAgent::Vote(vote) => self.heard_vote(vote),
+            ToAgent::Decided(certificate) => self.heard_decision(&certificate, out),
+            ToAgent::Decline { up_to, .. } => {
+                if up_to > self.durable.declined {
+                    self.durable.declined = up_to;
+                    out.push(self.persist());
+                }
+            }
+            ToAgent::HandOver { epoch, to, .. } => self.asked_to_hand_over(epoch, to, out),
+        }
+    }
+
+    /// The send time of the report that an answer is for, if it is one of this incarnation.
+    fn answered(&mut self, node: NodeId, seq: Seq, now: Time) -> Option<Time> {
+        let sent = self.sent(seq)?;
+        self.rtt.insert(node, now.since(sent));
+        Some(sent)
+    }
+
+    fn sent(&self, seq: Seq) -> Option<Time> {
+        if seq.incarnation != self.durable.incarnation {
+            return None;
+        }
+        let at = self.sends.binary_search_by_key(&seq.number, |(number, _)| *number).ok()?;
+        Some(self.sends[at].1)
+    }
+
+    fn know(&mut self, group: Group, out: &mut Vec<Effect>) {
+        if self.group.as_ref().is_some_and(|known| known.revision >= group.revision) {
+            return;
+        }
+        if let Some(primary) = group.primary.clone() {
+            self.decide(Decided { epoch: group.epoch, primary, since: group.since }, out);
+        }
+        self.group = Some(group);
+    }
+
+    fn heard_decision(&mut self, certificate: &Certificate, out: &mut Vec<Effect>) {
+        for vote in certificate.votes() {
+            self.heard_vote(vote.clone());
+        }
+        self.decide(Decided::by(certificate), out);
+    }
+
+    fn decide(&mut self, decided: Decided, out: &mut Vec<Effect>) {
+        if decided.epoch > self.durable.seen() {
+            self.durable.decided = Some(decided);
+            out.push(self.persist());
+        }
+    }
+
+    fn heard_vote(&mut self, vote: Vote) {
+        let newer = |known: &Vote| known.floor < vote.floor;
+        if vote.named == self.me.instance && self.votes.get(&vote.witness).is_none_or(newer) {
+            self.votes.insert(vote.witness, vote);
+        }
+    }
+
+    fn report_if_due(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if now < self.report_at {
+            return;
+        }
+        self.report_at = now + REPORT_INTERVAL;
+        let number = self.next_number;
+        self.next_number += 1;
+        self.sends.push_back((number, now));
+        let extra = self.sends.len().saturating_sub(SENDS_KEPT);
+        self.sends.drain(..extra);
+        let seq = Seq { incarnation: self.durable.incarnation, number };
+        for node in &self.linked {
+            out.push(Effect::Send(*node, ToWitness::Report(self.report(*node, seq, now))));
+        }
+        if let Some(release) = self.standing_release() {
+            self.send_all(&ToWitness::Release(release), out);
+        }
+    }
+
+    fn report(&self, node: NodeId, seq: Seq, now: Time) -> Report {
+        let seen = &self.postgres.seen;
+        let rtt = self.rtt.get(&node).map_or(0, |rtt| rtt.as_micros());
+        Report {
+            group: self.me.group.clone(),
+            instance: self.me.instance.clone(),
+            seq,
+            claims: self.office(),
+            leased: self.leased(now),
+            ready: self.ready(),
+            seen: self.durable.seen(),
+            acted: self.durable.acted,
+            declined: self.durable.declined,
+            followed: self.durable.followed,
+            role: self.role(),
+            streaming: seen.streaming,
+            position: seen.position,
+            system_id: seen.system_id,
+            gate_armed: seen.gate_armed,
+            rtt_us: u32::try_from(rtt).unwrap_or(u32::MAX),
+            trouble: self.trouble(),
+        }
+    }
+
+    fn role(&self) -> Role {
+        if self.foreign() { Role::Refused } else { self.postgres.seen.role }
+    }
+
+    /// A release stands until the group has moved on.
+    fn standing_release(&self) -> Option<Release> {
+        let epoch = self.durable.released;
+        let (to, reason) = self.durable.release.clone()?;
+        let stands = epoch > Epoch(0) && epoch == self.durable.seen();
+        stands.then(|| Release {
+            group: self.me.group.clone(),
+            instance: self.me.instance.clone(),
+            epoch,
+            to,
+            reason,
+        })
+    }
+}

@@ -1,0 +1,161 @@
+//! Being primary: taking office on a decision, keeping the lease, giving it up.
+
+use super::durable::Decided;
+use super::{Agent, Effect, Note};
+use crate::ids::{Epoch, InstanceName};
+use crate::message::{Role, ToWitness};
+use crate::quorum::Electorate;
+use crate::time::Time;
+use crate::vote::{Certificate, Reason};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long a promotion may take before the office is given up for the next in the succession.
+const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
+/// The same for a Postgres that has to be initialised or recovered first.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+
+impl Agent {
+    /// The epoch this instance is primary of, as far as it knows: acted on, not overtaken, not given up.
+    pub(super) fn office(&self) -> Option<Epoch> {
+        let decided = self.durable.decided.as_ref()?;
+        let mine = decided.primary == self.me.instance && decided.epoch == self.durable.acted;
+        (mine && self.durable.released < decided.epoch).then_some(decided.epoch)
+    }
+
+    /// Whether a majority's promises run now.
+    pub(super) fn leased(&self, now: Time) -> bool {
+        self.office().is_some() && self.deadline().is_some_and(|deadline| now < deadline)
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.vouchers.deadline(self.electorate()?)
+    }
+
+    /// The electorate that governs the epoch held: the log's once it has recorded it, else the voters' own.
+    fn electorate(&self) -> Option<&Electorate> {
+        let logged = self.group.as_ref().filter(|group| group.epoch >= self.durable.acted);
+        let certified = || self.durable.certificate.as_ref().map(|certificate| certificate.basis().1);
+        logged.map(|group| &group.electorate).or_else(certified)
+    }
+
+    /// Acts on a decision that makes this instance primary, if it may.
+    pub(super) fn take_office(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if let Some(certificate) = self.collected() {
+            self.act(Decided::by(&certificate), Some(certificate), now, out);
+        } else if let Some(decided) = self.durable.decided.clone() {
+            self.act(decided, None, now, out);
+        }
+    }
+
+    /// The votes of a majority for the highest epoch above the last acted on for which there are enough.
+    fn collected(&self) -> Option<Certificate> {
+        let floors: BTreeSet<Epoch> =
+            self.votes.values().map(|vote| vote.floor).filter(|floor| *floor > self.durable.acted).collect();
+        floors.into_iter().rev().find_map(|floor| {
+            let agreeing = self.votes.values().filter(|vote| vote.floor == floor);
+            Certificate::new(agreeing.cloned().collect()).ok()
+        })
+    }
+
+    fn act(&mut self, decided: Decided, certificate: Option<Certificate>, now: Time, out: &mut Vec<Effect>) {
+        let epoch = decided.epoch;
+        let above = epoch > self.durable.acted && epoch > self.durable.declined;
+        let current = epoch >= self.durable.seen() && epoch > self.durable.released;
+        if decided.primary != self.me.instance || !above || !current || !self.fit(&decided, now) {
+            return;
+        }
+        let reason = certificate.as_ref().map_or(Reason::First, Certificate::reason);
+        self.durable.acted = epoch;
+        self.durable.decided = Some(decided);
+        self.durable.certificate = certificate.clone();
+        self.handing_over = None;
+        self.office_since = now;
+        self.report_at = now;
+        out.push(self.persist());
+        // The votes are the first promises, each in answer to the report that its witness had heard last.
+        self.vouchers.clear();
+        self.count_votes(epoch);
+        if let Some(certificate) = certificate {
+            out.push(Effect::Note(Note::Certificate(certificate.clone())));
+            self.send_all(&ToWitness::Show(certificate), out);
+        }
+        out.push(Effect::Note(Note::Acted(epoch, reason)));
+    }
+
+    fn count_votes(&mut self, epoch: Epoch) {
+        let vouchers: Vec<_> = self.votes.values().filter(|vote| vote.floor == epoch).cloned().collect();
+        for vote in vouchers {
+            if let Some(sent) = vote.seq.and_then(|seq| self.sent(seq)) {
+                self.vouchers.add(vote.witness, sent, vote.ttl);
+            }
+        }
+    }
+
+    /// Extends the gate as far as the promises reach; closes it without an office.
+    pub(super) fn keep_lease(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let Some(epoch) = self.office() else {
+            return self.close("not primary", out);
+        };
+        self.count_votes(epoch); // votes that came after the majority's
+        if self.overdue(now) {
+            return self.release(None, Reason::PostgresDied, out);
+        }
+        let ready = self.postgres.seen.role == Role::Primary && self.handing_over.is_none();
+        let Some(deadline) = self.deadline().filter(|deadline| ready && *deadline > now) else { return };
+        if deadline > self.open_until || self.opened != epoch {
+            self.open_until = deadline.max(self.open_until);
+            out.push(Effect::Open { epoch, deadline: self.open_until });
+            if self.opened != epoch {
+                self.opened = epoch;
+                out.push(Effect::Note(Note::Opened(epoch)));
+            }
+        }
+    }
+
+    fn overdue(&self, now: Time) -> bool {
+        let patience = match self.postgres.seen.role {
+            Role::Primary => return false,
+            Role::Standby => PROMOTION_PATIENCE,
+            _ => START_PATIENCE,
+        };
+        now >= self.office_since + patience
+    }
+
+    pub(super) fn close(&mut self, why: &'static str, out: &mut Vec<Effect>) {
+        if self.open_until != Time::ZERO {
+            self.open_until = Time::ZERO;
+            out.push(Effect::Close);
+            out.push(Effect::Note(Note::Closed(self.opened, why)));
+            self.opened = Epoch(0);
+        }
+    }
+
+    /// Gives the office up: the gate first, then durably, then in words.
+    pub(super) fn release(&mut self, to: Option<InstanceName>, reason: Reason, out: &mut Vec<Effect>) {
+        let Some(epoch) = self.office() else { return };
+        self.open_until = Time::ZERO;
+        self.opened = Epoch(0);
+        self.handing_over = None;
+        self.durable.released = epoch;
+        self.durable.release = Some((to, reason));
+        out.push(Effect::Close);
+        out.push(self.persist());
+        if let Some(release) = self.standing_release() {
+            self.send_all(&ToWitness::Release(release), out);
+        }
+        out.push(Effect::Note(Note::Released(epoch, reason)));
+    }
+
+    /// A switchover: commits wait from here on; when Postgres has stopped, having sent everything to its standbys,
+    /// the office is given to `to`.
+    pub(super) fn asked_to_hand_over(&mut self, epoch: Epoch, to: InstanceName, out: &mut Vec<Effect>) {
+        let running = self.postgres.seen.role == Role::Primary;
+        if self.office() != Some(epoch) || self.handing_over.is_some() || !running {
+            return;
+        }
+        out.push(Effect::Note(Note::HandingOver(epoch, to.clone())));
+        self.handing_over = Some(to);
+        self.close("handing over", out);
+    }
+}

@@ -1,0 +1,287 @@
+//! What the agent does with its Postgres: one table from what is decided and what is seen to the next task.
+
+use super::{Agent, Effect, Note};
+use crate::ids::{InstanceName, Position};
+use crate::message::Role;
+use crate::time::Time;
+use crate::vote::Reason;
+use std::time::Duration;
+
+/// How long a standby may go without receiving before it is taken for diverged and rewound.
+const STRAY_PATIENCE: Duration = Duration::from_secs(3);
+/// The first and the longest wait after a task that failed.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// What the shell sees of Postgres.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Observation {
+    /// What it is doing.
+    pub role: Role,
+    /// The directory is that of a primary: it did not run as a standby last.
+    pub was_primary: bool,
+    /// Its standby receives WAL at the moment.
+    pub streaming: bool,
+    /// From whom it was told to receive it, if the shell told it.
+    pub following: Option<Upstream>,
+    /// Where it is.
+    pub position: Position,
+    /// Which database it holds.
+    pub system_id: Option<u64>,
+    /// The gate is loaded and reads the lease file.
+    pub gate_armed: bool,
+    /// `Role::Refused`: why the directory cannot be used.
+    pub trouble: String,
+}
+
+impl Default for Observation {
+    fn default() -> Self {
+        Observation {
+            role: Role::Preparing,
+            was_primary: false,
+            streaming: false,
+            following: None,
+            position: Position::default(),
+            system_id: None,
+            gate_armed: false,
+            trouble: String::new(),
+        }
+    }
+}
+
+/// Where a standby gets its WAL.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Upstream {
+    /// The instance.
+    pub instance: InstanceName,
+    /// Its registered address, `host:port`.
+    pub address: String,
+}
+
+/// Something to do with Postgres. The shell reports its end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Task {
+    /// Make a new, empty database.
+    Initialise,
+    /// Copy the whole of another instance; what was there is moved aside.
+    Clone(Upstream),
+    /// Undo what the other instance does not have, and become like it.
+    Rewind(Upstream),
+    /// Start what was a primary, as a primary.
+    StartPrimary,
+    /// Start as a standby, of that one if somebody is known.
+    StartStandby(Option<Upstream>),
+    /// Leave recovery.
+    Promote,
+    /// Receive from another instance.
+    Follow(Upstream),
+    /// Stop at once, without a checkpoint.
+    StopImmediately,
+    /// Stop after everything was sent to the standbys.
+    StopCleanly,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Postgres {
+    pub seen: Observation,
+    known: bool,
+    task: Option<Task>,
+    failures: u32,
+    retry_at: Time,
+    stray_since: Option<Time>,
+    /// A standby that could not follow: to be rewound.
+    strayed: bool,
+    rewind_failed: bool,
+    trouble: String,
+}
+
+impl Agent {
+    pub(super) fn observed(&mut self, seen: Observation, now: Time, out: &mut Vec<Effect>) {
+        let was = std::mem::replace(&mut self.postgres.seen, seen).role;
+        self.postgres.known = true;
+        let role = self.postgres.seen.role;
+        if role == Role::Primary && was != Role::Primary {
+            self.report_at = now;
+            if let Some(epoch) = self.office() {
+                out.push(Effect::Note(Note::Promoted(epoch)));
+            }
+        }
+        self.watch_streaming(now, out);
+    }
+
+    fn watch_streaming(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let seen = &self.postgres.seen;
+        let upstream = self.upstream();
+        let follows = seen.following.is_some() && seen.following == upstream;
+        if seen.role != Role::Standby || seen.streaming || !follows {
+            self.postgres.stray_since = None;
+        } else {
+            self.postgres.stray_since.get_or_insert(now);
+        }
+        let seen = &self.postgres.seen;
+        if seen.role == Role::Standby && seen.streaming && follows {
+            self.postgres.strayed = false;
+            self.postgres.failures = 0;
+            let epoch = self.durable.seen();
+            if self.durable.followed < epoch {
+                self.durable.followed = epoch;
+                out.push(self.persist());
+            }
+        }
+    }
+
+    pub(super) fn exited(&mut self, out: &mut Vec<Effect>) {
+        let was = self.postgres.seen.role;
+        if !matches!(was, Role::Primary | Role::Standby) {
+            return;
+        }
+        self.postgres.seen.role = Role::Stopped;
+        self.postgres.seen.was_primary = was == Role::Primary;
+        self.postgres.seen.streaming = false;
+        if self.office().is_some() {
+            match self.handing_over.clone() {
+                Some(to) => self.release(Some(to), Reason::Switchover, out),
+                None => self.release(None, Reason::PostgresDied, out),
+            }
+        }
+    }
+
+    pub(super) fn done(&mut self, task: Task, result: Result<(), String>, now: Time, out: &mut Vec<Effect>) {
+        self.postgres.task = None;
+        match result {
+            Ok(()) => {
+                self.postgres.trouble.clear();
+                match task {
+                    Task::Rewind(_) => (self.postgres.strayed, self.postgres.rewind_failed) = (false, false),
+                    Task::Clone(_) => (self.postgres.strayed, self.postgres.rewind_failed) = (false, false),
+                    Task::Follow(_) => self.postgres.stray_since = None,
+                    _ => {}
+                }
+            }
+            Err(why) => {
+                out.push(Effect::Note(Note::Failed(task.clone(), why.clone())));
+                self.postgres.trouble = why;
+                self.postgres.retry_at = now + backoff(self.postgres.failures);
+                self.postgres.failures = self.postgres.failures.saturating_add(1);
+                // A rewind that fails is followed by a clone, a clone that fails by another try to rewind.
+                self.postgres.rewind_failed = matches!(task, Task::Rewind(_));
+                if matches!(task, Task::Initialise | Task::StartPrimary | Task::Promote) {
+                    self.release(None, Reason::PostgresDied, out);
+                }
+            }
+        }
+    }
+
+    /// Whether this Postgres can be the primary of that decision: as a standby, or as the primary it continues.
+    pub(super) fn fit(&self, decided: &super::Decided, now: Time) -> bool {
+        let postgres = &self.postgres;
+        if !postgres.known || self.foreign() || now < postgres.retry_at {
+            return false;
+        }
+        match postgres.seen.role {
+            Role::Standby => true,
+            Role::Stopped if !postgres.seen.was_primary => true,
+            Role::Stopped | Role::Primary => self.durable.acted >= decided.since,
+            // The very first primary makes the database; nobody after it may.
+            Role::Preparing => self.blank_group() && postgres.task.is_none(),
+            Role::Refused => false,
+        }
+    }
+
+    fn blank_group(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.system_id.is_none())
+    }
+
+    /// Whether it could take over at once.
+    pub(super) fn ready(&self) -> bool {
+        self.postgres.seen.role == Role::Standby && self.durable.followed.0 > 0 && !self.foreign()
+    }
+
+    /// Whether the directory holds another database than the group's.
+    pub(super) fn foreign(&self) -> bool {
+        let group = self.group.as_ref().and_then(|group| group.system_id);
+        matches!((group, self.postgres.seen.system_id), (Some(group), Some(here)) if group != here)
+    }
+
+    pub(super) fn trouble(&self) -> String {
+        if self.foreign() {
+            let here = self.postgres.seen.system_id.unwrap_or_default();
+            let group = self.group.as_ref().and_then(|group| group.system_id).unwrap_or_default();
+            return format!(
+                "the data directory holds another database: expected system identifier {group}, got {here}; \
+                 it is left untouched: point data_dir elsewhere, or move it aside"
+            );
+        }
+        if self.postgres.seen.trouble.is_empty() {
+            self.postgres.trouble.clone()
+        } else {
+            self.postgres.seen.trouble.clone()
+        }
+    }
+
+    /// From whom this instance should receive: the decided primary, when it is another.
+    fn upstream(&self) -> Option<Upstream> {
+        let decided = self.durable.decided.as_ref().filter(|decided| decided.primary != self.me.instance)?;
+        let address = self.group.as_ref()?.instances.get(&decided.primary)?.address.clone();
+        Some(Upstream { instance: decided.primary.clone(), address })
+    }
+
+    /// Begins the next task, if one is due.
+    pub(super) fn drive(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let idle = self.postgres.known && self.postgres.task.is_none() && !self.foreign();
+        let Some((task, why)) = self.next_task(now).filter(|_| idle) else { return };
+        // Fencing never waits for a task that failed before.
+        if now < self.postgres.retry_at && task != Task::StopImmediately {
+            return;
+        }
+        if task == Task::StopCleanly && self.handing_over.is_none() {
+            self.postgres.strayed = true;
+        }
+        self.postgres.task = Some(task.clone());
+        out.push(Effect::Note(Note::Begins(task.clone(), why)));
+        out.push(Effect::Start(task));
+    }
+
+    /// The table: what is decided, what is seen, what to do, and why.
+    fn next_task(&self, now: Time) -> Option<(Task, &'static str)> {
+        let seen = &self.postgres.seen;
+        if self.office().is_some() {
+            let leased = self.leased(now);
+            return match seen.role {
+                Role::Primary if self.handing_over.is_some() => Some((Task::StopCleanly, "handing over")),
+                Role::Standby if leased => Some((Task::Promote, "decided to be primary, and leased")),
+                Role::Stopped if leased && seen.was_primary => Some((Task::StartPrimary, "is the primary")),
+                Role::Stopped if leased => Some((Task::StartStandby(None), "is to be promoted")),
+                Role::Preparing if leased && self.blank_group() => {
+                    Some((Task::Initialise, "is the first primary"))
+                }
+                _ => None,
+            };
+        }
+        let upstream = self.upstream()?;
+        match seen.role {
+            Role::Primary => Some((Task::StopImmediately, "another is primary")),
+            Role::Preparing => Some((Task::Clone(upstream), "has no data yet")),
+            Role::Stopped if self.postgres.rewind_failed => {
+                Some((Task::Clone(upstream), "could not be rewound"))
+            }
+            Role::Stopped if seen.was_primary => Some((Task::Rewind(upstream), "was primary before")),
+            Role::Stopped if self.postgres.strayed => Some((Task::Rewind(upstream), "could not follow")),
+            Role::Stopped => Some((Task::StartStandby(Some(upstream)), "is a standby")),
+            Role::Standby if seen.following.as_ref() != Some(&upstream) => {
+                Some((Task::Follow(upstream), "follows the new primary"))
+            }
+            Role::Standby if self.stray(now) => Some((Task::StopCleanly, "cannot follow: to be rewound")),
+            Role::Standby | Role::Refused => None,
+        }
+    }
+
+    fn stray(&self, now: Time) -> bool {
+        // Twice as patient after every failure: a primary that is merely away must not cost a standby its reads.
+        let patience = STRAY_PATIENCE * (1 << self.postgres.failures.min(6));
+        self.postgres.stray_since.is_some_and(|since| now >= since + patience)
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    (RETRY.0 * (1 << failures.min(6))).min(RETRY.1)
+}

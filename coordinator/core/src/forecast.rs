@@ -1,0 +1,56 @@
+//! What would happen if the primary died now: who would take over, in about how many milliseconds, losing what.
+//! The formula is the time budget of design section 7.
+
+use crate::ids::{InstanceName, NodeId};
+use crate::quorum::majority;
+use crate::state::Group;
+use crate::succession::{lag_bytes, why_not};
+use crate::time::Time;
+use crate::view::GroupView;
+use std::time::Duration;
+
+/// A vote made durable: one flush.
+const FLUSH: Duration = Duration::from_millis(5);
+/// Postgres promoted and its gate open, from the certificate on.
+const PROMOTION: Duration = Duration::from_millis(70);
+/// A client told and connected.
+const RECONNECT: Duration = Duration::from_millis(20);
+
+/// The answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Forecast {
+    /// Who would take over.
+    pub heir: InstanceName,
+    /// From the death of the primary's region to the first commit at the heir.
+    pub outage: Duration,
+    /// WAL that only the primary has, in bytes.
+    pub lost_bytes: u64,
+}
+
+/// Predicts the loss of the primary's whole region, `region_of` telling where each witness is.
+pub fn forecast<'a, R: PartialEq>(
+    group: &'a Group,
+    view: &'a GroupView,
+    region_of: impl Fn(NodeId) -> Option<R>,
+    primary_region: Option<R>,
+    now: Time,
+) -> Option<Forecast> {
+    let heir = group.succession.iter().find(|name| why_not(group, view, name, now).is_none())?;
+    let lost_with_it = |id: &NodeId| primary_region.is_some() && region_of(*id) == primary_region;
+    let mut votes: Vec<Duration> = group
+        .electorate
+        .iter()
+        .filter(|id| !lost_with_it(id))
+        .filter_map(|id| view.last_standing(*id))
+        .filter_map(|(standing, _)| standing.hears.iter().find(|(name, _)| name == heir))
+        .map(|(_, rtt_us)| Duration::from_micros(u64::from(*rtt_us)) / 2)
+        .collect();
+    votes.sort_unstable();
+    let last = votes.get(majority(group.electorate.len()) - 1)?;
+    let report = view.last_report(heir).map(|(report, _)| report)?;
+    Some(Forecast {
+        heir: heir.clone(),
+        outage: group.terms.suspicion + FLUSH + *last + PROMOTION + RECONNECT,
+        lost_bytes: lag_bytes(group, view, report).unwrap_or(0),
+    })
+}

@@ -1,0 +1,253 @@
+//! What the Raft leader does: keep the succession in the log, record decisions, and get votes going again when they
+//! decided nothing. Level-triggered: it recomputes everything from scratch, so doing a thing twice is harmless.
+//! It never stands between a death and a promotion, and safety never depends on it.
+
+use crate::command::Command;
+use crate::ids::{Epoch, GroupName, InstanceName, NodeId};
+use crate::message::{Role, Solicit, ToAgent};
+use crate::quorum::{Electorate, is_majority};
+use crate::state::{Group, State};
+use crate::succession;
+use crate::time::Time;
+use crate::view::{GroupView, View};
+use crate::vote::{Certificate, Reason};
+use std::time::Duration;
+
+/// How long a primary is asked again to hand over before the wish is forgotten.
+pub const HAND_OVER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Something the leader does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Write this into the log.
+    Propose(Command),
+    /// Ask every witness for a vote; the view is told.
+    Solicit(Solicit),
+    /// Tell an agent.
+    Ask(GroupName, InstanceName, ToAgent),
+}
+
+/// What the leader should do now. `at_unix_ms` is the wall clock, for people only.
+pub fn plan(state: &State, view: &View, now: Time, at_unix_ms: u64) -> Vec<Action> {
+    let mut actions: Vec<Action> = view
+        .members
+        .iter()
+        .filter(|(id, node)| state.nodes.get(id) != Some(node))
+        .map(|(id, node)| Action::Propose(Command::SetNode { id: *id, node: node.clone() }))
+        .collect();
+    for group in state.groups.values() {
+        let planner = Planner { group, view: view.group(&group.name), now, at_unix_ms };
+        actions.extend(planner.plan());
+    }
+    actions
+}
+
+struct Planner<'a> {
+    group: &'a Group,
+    view: &'a GroupView,
+    now: Time,
+    at_unix_ms: u64,
+}
+
+impl Planner<'_> {
+    fn plan(&self) -> Vec<Action> {
+        let mut actions: Vec<Action> = self.registrations().collect();
+        actions.extend(self.record().or_else(|| self.begin()).or_else(|| self.identify()));
+        if actions.is_empty() && self.view.well(self.group, self.now) {
+            actions.extend(self.change_electorate().or_else(|| self.set_succession()));
+        }
+        actions.extend(self.hand_over());
+        actions.extend(self.repair());
+        actions
+    }
+
+    fn registrations(&self) -> impl Iterator<Item = Action> {
+        // Another instance of the same name in another region is refused by the log; proposing it again would only
+        // fill the log.
+        let new =
+            |(name, at): &(&InstanceName, &crate::command::Instance)| match self.group.instances.get(*name) {
+                Some(there) => there != *at && there.region == at.region,
+                None => true,
+            };
+        self.view.hellos().filter(new).map(|(name, at)| {
+            Action::Propose(Command::Register {
+                group: self.group.name.clone(),
+                instance: name.clone(),
+                at: at.clone(),
+            })
+        })
+    }
+
+    /// Writes down what the witnesses decided, with the next step of the electorate when that is what it was for.
+    fn record(&self) -> Option<Action> {
+        let certificate = self.view.ahead(self.group)?;
+        let positions = self
+            .group
+            .instances
+            .keys()
+            .filter_map(|name| self.view.last_report(name).map(|(report, _)| (name.clone(), report.position)))
+            .collect();
+        Some(Action::Propose(Command::Record {
+            certificate: certificate.clone(),
+            electorate: self.next_electorate().filter(|_| self.continues(certificate)),
+            positions,
+            at_unix_ms: self.at_unix_ms,
+        }))
+    }
+
+    fn continues(&self, certificate: &Certificate) -> bool {
+        self.group.primary.as_ref() == Some(certificate.named())
+            && certificate.votes().iter().all(|vote| vote.basis == self.group.epoch)
+    }
+
+    /// One witness closer to the electorate wished for: first those that come, then those that go.
+    fn next_electorate(&self) -> Option<Electorate> {
+        let desired = self.group.desired_electorate.as_ref()?;
+        let mut next = self.group.electorate.clone();
+        if let Some(new) = desired.difference(&next).next().copied() {
+            next.insert(new);
+        } else if let Some(old) = next.difference(desired).next().copied() {
+            next.remove(&old);
+        }
+        (next != self.group.electorate).then_some(next)
+    }
+
+    /// The first primary: the one wished for, else one that has data already, else the first by name.
+    fn begin(&self) -> Option<Action> {
+        if self.group.epoch != Epoch(0) {
+            return None;
+        }
+        let alive = |name: &InstanceName| {
+            let report = self.view.fresh(self.group, name, self.now)?;
+            (report.role != Role::Refused).then_some(report)
+        };
+        let primary = match &self.group.first {
+            Some(first) => {
+                Some(first).filter(|first| self.group.instances.contains_key(first) && alive(first).is_some())
+            }
+            None => {
+                let known = || self.group.instances.keys().filter(|name| alive(name).is_some());
+                let with_data =
+                    known().find(|name| alive(name).is_some_and(|report| report.system_id.is_some()));
+                with_data.or_else(|| known().next())
+            }
+        };
+        Some(Action::Propose(Command::Begin {
+            group: self.group.name.clone(),
+            primary: primary?.clone(),
+            at_unix_ms: self.at_unix_ms,
+        }))
+    }
+
+    fn identify(&self) -> Option<Action> {
+        let primary = self.group.primary.as_ref().filter(|_| self.group.system_id.is_none())?;
+        let report = self.view.fresh(self.group, primary, self.now)?;
+        let system_id = report.system_id.filter(|_| report.role == Role::Primary && report.leased)?;
+        Some(Action::Propose(Command::SetSystem { group: self.group.name.clone(), system_id }))
+    }
+
+    fn set_succession(&self) -> Option<Action> {
+        let succession = succession::desired(self.group, self.view, self.now);
+        (succession != self.group.succession).then(|| {
+            Action::Propose(Command::SetSuccession {
+                group: self.group.name.clone(),
+                epoch: self.group.epoch,
+                revision: self.group.revision,
+                succession,
+            })
+        })
+    }
+
+    fn change_electorate(&self) -> Option<Action> {
+        self.next_electorate().filter(|_| self.may_solicit())?;
+        let primary = self.group.primary.as_ref()?;
+        Some(self.solicit(self.group.epoch.next(), primary, Reason::Terms))
+    }
+
+    fn hand_over(&self) -> Option<Action> {
+        let (wish, asked) = self.view.hand_over(self.group)?;
+        let primary = self.view.current(self.group).1.filter(|_| self.now < asked + HAND_OVER_PATIENCE)?;
+        let message =
+            ToAgent::HandOver { group: self.group.name.clone(), epoch: wish.epoch, to: wish.to.clone() };
+        Some(Action::Ask(self.group.name.clone(), primary.clone(), message))
+    }
+
+    /// When a group was not well for long enough that the witnesses themselves should have mended it.
+    fn repair(&self) -> Vec<Action> {
+        let patience = self.group.terms.suspicion * 3;
+        let unwell = self.now >= self.view.well_at() + patience;
+        if self.group.primary.is_none() || !unwell || !self.may_solicit() {
+            return Vec::new();
+        }
+        if let Some((epoch, named)) = self.completable().or_else(|| self.next_candidate()) {
+            return vec![self.solicit(epoch, &named, Reason::Reaffirmed)];
+        }
+        let up_to = self.highest_floor();
+        let ask = |name: &InstanceName| {
+            let message = ToAgent::Decline { group: self.group.name.clone(), up_to };
+            Action::Ask(self.group.name.clone(), name.clone(), message)
+        };
+        self.group.instances.keys().map(ask).collect()
+    }
+
+    /// A round trip and a claim must have had time since the last solicitation, or it would be a storm of epochs.
+    fn may_solicit(&self) -> bool {
+        let pause = self.group.terms.suspicion * 2;
+        self.view.solicited_at().is_none_or(|at| self.now >= at + pause)
+    }
+
+    fn solicit(&self, epoch: Epoch, named: &InstanceName, reason: Reason) -> Action {
+        Action::Solicit(Solicit {
+            group: self.group.name.clone(),
+            epoch,
+            named: named.clone(),
+            revision: self.group.revision,
+            reason,
+        })
+    }
+
+    fn highest_floor(&self) -> Epoch {
+        let floors = self.view.standings(self.group, self.now).map(|standing| standing.floor);
+        floors.max().unwrap_or(Epoch(0)).max(self.view.current(self.group).0)
+    }
+
+    /// The highest vote known, if it may still become a decision: it is driven to its end before anything goes past it,
+    /// as in Paxos.
+    fn completable(&self) -> Option<(Epoch, InstanceName)> {
+        let floor = self.highest_floor();
+        let named = |name: &InstanceName| {
+            let would = self.view.standings(self.group, self.now).filter(|standing| {
+                let voted = standing.floor == floor && standing.named.as_ref() == Some(name);
+                voted || (standing.floor < floor && standing.may_name.contains(name))
+            });
+            let voters: Vec<NodeId> = would.map(|standing| standing.witness).collect();
+            is_majority(&self.group.electorate, &voters)
+        };
+        let votes = self.view.standings(self.group, self.now).filter(|standing| standing.floor == floor);
+        let mut names = votes.filter_map(|standing| standing.named.clone());
+        let name = names.find(|name| self.usable(name, floor) && named(name))?;
+        let decided = floor <= self.view.current(self.group).0;
+        (!decided).then_some((floor, name))
+    }
+
+    /// Above all floors: the first of primary, succession and the others that is alive and that a majority may name.
+    fn next_candidate(&self) -> Option<(Epoch, InstanceName)> {
+        let declined = self.view.all_fresh(self.group, self.now).map(|report| report.declined).max();
+        let epoch = self.highest_floor().max(declined.unwrap_or(Epoch(0))).next();
+        let (_, primary) = self.view.current(self.group);
+        let order = primary.into_iter().chain(&self.group.succession).chain(self.group.instances.keys());
+        let nameable = |name: &&InstanceName| {
+            let may = self.view.standings(self.group, self.now).filter(|s| s.may_name.contains(name));
+            let voters: Vec<NodeId> = may.map(|standing| standing.witness).collect();
+            self.usable(name, epoch) && is_majority(&self.group.electorate, &voters)
+        };
+        let found = order.into_iter().find(nameable)?;
+        Some((epoch, found.clone()))
+    }
+
+    fn usable(&self, name: &InstanceName, epoch: Epoch) -> bool {
+        let Some(report) = self.view.fresh(self.group, name, self.now) else { return false };
+        let owner = self.view.current(self.group).1 == Some(name) && report.role != Role::Refused;
+        report.declined < epoch && (report.ready || owner)
+    }
+}

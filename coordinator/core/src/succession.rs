@@ -1,0 +1,63 @@
+//! Who may take over, in which order, and why not the others. Kept by the leader in calm, in the log; only advice to
+//! safety, all to speed.
+
+use crate::ids::InstanceName;
+use crate::message::{Report, Role};
+use crate::state::Group;
+use crate::time::Time;
+use crate::view::GroupView;
+use std::time::Duration;
+
+/// How long a member of the succession may be unheard before it is dropped: longer than a lapse, shorter than a coffee.
+pub const FORGET_AFTER: Duration = Duration::from_secs(2);
+
+/// Why an instance is not in the succession, in words; `None` if it may be.
+pub fn why_not(group: &Group, view: &GroupView, name: &InstanceName, now: Time) -> Option<String> {
+    let (epoch, primary) = view.current(group);
+    if primary == Some(name) {
+        return Some("is the primary".to_owned());
+    }
+    let Some((report, _)) = view.last_report(name).filter(|(_, at)| now < *at + FORGET_AFTER) else {
+        return Some("does not report".to_owned());
+    };
+    if !report.trouble.is_empty() {
+        return Some(report.trouble.clone());
+    }
+    if report.role != Role::Standby {
+        return Some(format!("Postgres is {}", report.role));
+    }
+    if report.system_id != group.system_id {
+        return Some("holds another database".to_owned());
+    }
+    if !report.gate_armed {
+        return Some("its gate is not armed".to_owned());
+    }
+    if !report.ready || report.followed < group.since {
+        return Some(format!("has not followed the primary of epoch {epoch} yet"));
+    }
+    if !report.streaming {
+        return Some("does not stream".to_owned());
+    }
+    let member = group.succession.contains(name);
+    let allowed = group.terms.max_promotion_lag * if member { 2 } else { 1 }; // hysteresis
+    let lag = lag_bytes(group, view, report);
+    if lag.is_some_and(|lag| lag > allowed) {
+        return Some(format!("is {} bytes behind, allowed are {allowed}", lag.unwrap_or_default()));
+    }
+    None
+}
+
+/// How many bytes of WAL an instance is behind the primary's last reported position; `None` without a primary's report.
+pub fn lag_bytes(group: &Group, view: &GroupView, report: &Report) -> Option<u64> {
+    let primary = view.current(group).1?;
+    let (ahead, _) = view.last_report(primary)?;
+    Some(ahead.position.received.0.saturating_sub(report.position.flushed.0))
+}
+
+/// The succession as it should be now: members keep their places while they may be in it; new ones come after, by name.
+pub fn desired(group: &Group, view: &GroupView, now: Time) -> Vec<InstanceName> {
+    let may = |name: &&InstanceName| why_not(group, view, name, now).is_none();
+    let stay = group.succession.iter().filter(may);
+    let join = group.instances.keys().filter(|name| !group.succession.contains(name)).filter(may);
+    stay.chain(join).cloned().collect()
+}

@@ -1,0 +1,187 @@
+//! What a node has heard lately: reports of instances, standings of witnesses, decisions ahead of the log. It dies with
+//! the process, on purpose: nothing that safety needs is in it. The leader plans on it, every node shows it.
+
+use crate::command::{Instance, Node};
+use crate::ids::{Epoch, GroupName, InstanceName, NodeId};
+use crate::message::{Report, Standing};
+use crate::state::{Group, State};
+use crate::time::Time;
+use crate::vote::Certificate;
+use std::collections::BTreeMap;
+
+/// What a node has heard lately of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The nodes as configured.
+    pub members: BTreeMap<NodeId, Node>,
+    groups: BTreeMap<GroupName, GroupView>,
+    empty: GroupView,
+}
+
+/// What a node has heard lately of one group.
+#[derive(Clone, Debug, Default)]
+pub struct GroupView {
+    hellos: BTreeMap<InstanceName, Instance>,
+    reports: BTreeMap<InstanceName, (Report, Time)>,
+    standings: BTreeMap<NodeId, (Standing, Time)>,
+    decided: Option<Certificate>,
+    /// Since when this node has watched the group; nothing is amiss before it had time to look.
+    watched_since: Option<Time>,
+    well_at: Time,
+    solicited_at: Option<Time>,
+    hand_over: Option<(HandOver, Time)>,
+}
+
+/// A switchover asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HandOver {
+    /// The epoch it ends.
+    pub epoch: Epoch,
+    /// Who shall follow.
+    pub to: InstanceName,
+}
+
+impl View {
+    /// What was heard of a group; empty if nothing was.
+    pub fn group(&self, name: &GroupName) -> &GroupView {
+        self.groups.get(name).unwrap_or(&self.empty)
+    }
+
+    fn group_mut(&mut self, name: &GroupName, now: Time) -> &mut GroupView {
+        let view = self.groups.entry(name.clone()).or_default();
+        if view.watched_since.is_none() {
+            view.watched_since = Some(now);
+            view.well_at = now;
+        }
+        view
+    }
+
+    /// An instance said who and where it is.
+    pub fn hello(&mut self, group: &GroupName, instance: InstanceName, at: Instance, now: Time) {
+        self.group_mut(group, now).hellos.insert(instance, at);
+    }
+
+    /// An instance reported.
+    pub fn report(&mut self, report: Report, now: Time) {
+        let group = report.group.clone();
+        self.group_mut(&group, now).reports.insert(report.instance.clone(), (report, now));
+    }
+
+    /// A witness, possibly this node's own, said where it stands.
+    pub fn standing(&mut self, standing: Standing, now: Time) {
+        let group = standing.group.clone();
+        self.group_mut(&group, now).standings.insert(standing.witness, (standing, now));
+    }
+
+    /// A decision is known.
+    pub fn decided(&mut self, certificate: Certificate, now: Time) {
+        let group = certificate.group().clone();
+        let view = self.group_mut(&group, now);
+        if view.decided.as_ref().is_none_or(|known| known.epoch() < certificate.epoch()) {
+            view.decided = Some(certificate);
+        }
+    }
+
+    /// Keeps track of how long each group has been well; called before every plan.
+    pub fn look(&mut self, state: &State, now: Time) {
+        for group in state.groups.values() {
+            let well = self.group(&group.name).well(group, now);
+            let view = self.group_mut(&group.name, now);
+            if well {
+                view.well_at = now;
+            }
+        }
+    }
+
+    /// This node has just become leader: what it missed while it was not looking is no trouble yet.
+    pub fn begin_to_lead(&mut self, now: Time) {
+        for view in self.groups.values_mut() {
+            view.well_at = now;
+            view.solicited_at = None;
+        }
+    }
+
+    /// A solicitation was sent.
+    pub fn solicited(&mut self, group: &GroupName, now: Time) {
+        self.group_mut(group, now).solicited_at = Some(now);
+    }
+
+    /// A switchover is asked for.
+    pub fn ask_hand_over(&mut self, group: &GroupName, hand_over: HandOver, now: Time) {
+        self.group_mut(group, now).hand_over = Some((hand_over, now));
+    }
+}
+
+impl GroupView {
+    /// The instances that said hello.
+    pub fn hellos(&self) -> impl Iterator<Item = (&InstanceName, &Instance)> {
+        self.hellos.iter()
+    }
+
+    /// The last report of an instance, and when it came.
+    pub fn last_report(&self, instance: &InstanceName) -> Option<(&Report, Time)> {
+        self.reports.get(instance).map(|(report, at)| (report, *at))
+    }
+
+    /// The report of an instance heard within the group's suspicion.
+    pub fn fresh(&self, group: &Group, instance: &InstanceName, now: Time) -> Option<&Report> {
+        let (report, at) = self.reports.get(instance)?;
+        (now < *at + group.terms.suspicion).then_some(report)
+    }
+
+    /// The instances heard within the group's suspicion.
+    pub fn all_fresh<'a>(&'a self, group: &'a Group, now: Time) -> impl Iterator<Item = &'a Report> {
+        self.reports.keys().filter_map(move |name| self.fresh(group, name, now))
+    }
+
+    /// The last standing of a witness, and when it came.
+    pub fn last_standing(&self, witness: NodeId) -> Option<(&Standing, Time)> {
+        self.standings.get(&witness).map(|(standing, at)| (standing, *at))
+    }
+
+    /// The standings of the electorate heard within the suspicion.
+    pub fn standings<'a>(&'a self, group: &'a Group, now: Time) -> impl Iterator<Item = &'a Standing> {
+        self.standings
+            .iter()
+            .filter(move |(id, (_, at))| group.electorate.contains(id) && now < *at + group.terms.suspicion)
+            .map(|(_, (standing, _))| standing)
+    }
+
+    /// The highest decision known, if it is ahead of the log.
+    pub fn ahead(&self, group: &Group) -> Option<&Certificate> {
+        self.decided.as_ref().filter(|certificate| certificate.epoch() > group.epoch)
+    }
+
+    /// The highest decided epoch known and its primary.
+    pub fn current<'a>(&'a self, group: &'a Group) -> (Epoch, Option<&'a InstanceName>) {
+        match self.ahead(group) {
+            Some(certificate) => (certificate.epoch(), Some(certificate.named())),
+            None => (group.epoch, group.primary.as_ref()),
+        }
+    }
+
+    /// Whether the decided primary holds its lease and no witness stands beyond its epoch.
+    pub fn well(&self, group: &Group, now: Time) -> bool {
+        let (epoch, primary) = self.current(group);
+        let leased = primary
+            .and_then(|primary| self.fresh(group, primary, now))
+            .is_some_and(|report| report.leased && report.claims == Some(epoch));
+        leased && self.standings(group, now).all(|standing| standing.floor <= epoch)
+    }
+
+    /// When the group was seen well last.
+    pub fn well_at(&self) -> Time {
+        self.well_at
+    }
+
+    /// When the leader here solicited votes last.
+    pub fn solicited_at(&self) -> Option<Time> {
+        self.solicited_at
+    }
+
+    /// The switchover asked for and when, while the epoch it ends is still the current one.
+    pub fn hand_over(&self, group: &Group) -> Option<(&HandOver, Time)> {
+        let (hand_over, at) = self.hand_over.as_ref()?;
+        (self.current(group).0 == hand_over.epoch).then_some((hand_over, *at))
+    }
+}
