@@ -1,1 +1,0 @@
-//! Wire types to core types and back. Nothing else may know both.

@@ -1,0 +1,169 @@
+//! The log's word about a group.
+
+use super::MAX_INSTANCES;
+use super::field::{
+    ConvertError, address, at_most, electorate, epoch, name, names, nodes, optional_name, real_electorate,
+    real_epoch, required, revision, span,
+};
+use super::field::{micros, number};
+use super::vote::{ids, reason, texts};
+use crate::v1;
+use regent_core::command::{Instance, Mode, Terms};
+use regent_core::ids::{InstanceName, Position};
+use regent_core::quorum::Electorate;
+use regent_core::state::{Change, Group, HISTORY_LENGTH};
+use std::collections::{BTreeMap, HashMap};
+
+impl From<Terms> for v1::Terms {
+    fn from(terms: Terms) -> v1::Terms {
+        v1::Terms {
+            ttl_us: micros(terms.ttl),
+            suspicion_us: micros(terms.suspicion),
+            mode: terms.mode.to_string(),
+            max_promotion_lag: terms.max_promotion_lag,
+        }
+    }
+}
+
+impl TryFrom<v1::Terms> for Terms {
+    type Error = ConvertError;
+    fn try_from(terms: v1::Terms) -> Result<Terms, ConvertError> {
+        Ok(Terms {
+            ttl: span("ttl_us", terms.ttl_us)?,
+            suspicion: span("suspicion_us", terms.suspicion_us)?,
+            mode: mode("mode", &terms.mode)?,
+            max_promotion_lag: terms.max_promotion_lag,
+        })
+    }
+}
+
+/// The mode of that name.
+pub fn mode(field: &str, got: &str) -> Result<Mode, ConvertError> {
+    match got {
+        "async" => Ok(Mode::Async),
+        _ => Err(ConvertError::new(field, "async", format!("{got:?}"))),
+    }
+}
+
+impl From<Change> for v1::Change {
+    fn from(change: Change) -> v1::Change {
+        let positions = change.positions.into_iter().map(|(name, at)| (name.into(), at.into()));
+        v1::Change {
+            revision: change.revision.0,
+            epoch: change.epoch.0,
+            primary: change.primary.into(),
+            since: change.since.0,
+            reason: v1::Reason::from(change.reason).into(),
+            voters: change.voters.into_iter().map(|id| id.0).collect(),
+            positions: positions.collect(),
+            at_unix_ms: change.at_unix_ms,
+        }
+    }
+}
+
+impl TryFrom<v1::Change> for Change {
+    type Error = ConvertError;
+    fn try_from(change: v1::Change) -> Result<Change, ConvertError> {
+        let epoch = real_epoch("epoch", change.epoch)?;
+        Ok(Change {
+            revision: revision("revision", change.revision)?,
+            epoch,
+            primary: name("primary", change.primary)?,
+            since: real_epoch("since", number("since", change.since, 1..=epoch.0)?)?,
+            reason: reason("reason", change.reason)?,
+            voters: nodes("voters", change.voters)?,
+            positions: positions(change.positions)?,
+            at_unix_ms: change.at_unix_ms,
+        })
+    }
+}
+
+fn positions(map: HashMap<String, v1::Position>) -> Result<BTreeMap<InstanceName, Position>, ConvertError> {
+    at_most("positions", map.len(), MAX_INSTANCES)?;
+    map.into_iter().map(|(instance, at)| Ok((name("positions", instance)?, at.into()))).collect()
+}
+
+impl From<Group> for v1::Group {
+    fn from(group: Group) -> v1::Group {
+        let instance = |(name, at): (InstanceName, Instance)| v1::Instance {
+            name: name.into(),
+            region: at.region.into(),
+            address: at.address,
+        };
+        v1::Group {
+            name: group.name.into(),
+            revision: group.revision.0,
+            epoch: group.epoch.0,
+            primary: group.primary.map(Into::into),
+            since: group.since.0,
+            succession: texts(group.succession),
+            electorate: ids(group.electorate),
+            former_electorate: ids(group.former_electorate.unwrap_or_default()),
+            desired_electorate: ids(group.desired_electorate.unwrap_or_default()),
+            terms: Some(group.terms.into()),
+            first: group.first.map(Into::into),
+            instances: group.instances.into_iter().map(instance).collect(),
+            system_id: group.system_id,
+            history: group.history.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Group> for Group {
+    type Error = ConvertError;
+    fn try_from(group: v1::Group) -> Result<Group, ConvertError> {
+        let primary = optional_name("primary", group.primary)?;
+        if primary.is_some() != (group.epoch > 0) {
+            let expected = "a primary from epoch 1 on, and none before";
+            return Err(ConvertError::new("primary", expected, format!("epoch {}", group.epoch)));
+        }
+        let terms =
+            Terms::try_from(required("terms", group.terms)?).map_err(|error| error.within("terms"))?;
+        Ok(Group {
+            name: name("name", group.name)?,
+            revision: revision("revision", group.revision)?,
+            epoch: epoch("epoch", group.epoch)?,
+            primary,
+            since: epoch("since", number("since", group.since, 0..=group.epoch)?)?,
+            succession: names("succession", group.succession)?,
+            electorate: real_electorate("electorate", group.electorate)?,
+            former_electorate: optional_electorate("former_electorate", group.former_electorate)?,
+            desired_electorate: optional_electorate("desired_electorate", group.desired_electorate)?,
+            terms,
+            first: optional_name("first", group.first)?,
+            instances: instances(group.instances)?,
+            system_id: group.system_id,
+            history: history(group.history)?,
+        })
+    }
+}
+
+/// Nobody governs no group: an empty list stands for none.
+fn optional_electorate(field: &str, ids: Vec<u64>) -> Result<Option<Electorate>, ConvertError> {
+    electorate(field, ids).map(|ids| (!ids.is_empty()).then_some(ids))
+}
+
+fn instances(list: Vec<v1::Instance>) -> Result<BTreeMap<InstanceName, Instance>, ConvertError> {
+    at_most("instances", list.len(), MAX_INSTANCES)?;
+    let count = list.len();
+    let map: BTreeMap<InstanceName, Instance> = list
+        .into_iter()
+        .map(|one| {
+            let at = Instance {
+                region: name("instances.region", one.region)?,
+                address: address("instances.address", one.address)?,
+            };
+            Ok((name("instances.name", one.name)?, at))
+        })
+        .collect::<Result<_, ConvertError>>()?;
+    if map.len() == count {
+        return Ok(map);
+    }
+    Err(ConvertError::new("instances", "distinct names", format!("{} repeated", count - map.len())))
+}
+
+fn history(list: Vec<v1::Change>) -> Result<Vec<Change>, ConvertError> {
+    at_most("history", list.len(), HISTORY_LENGTH)?;
+    let change = |change| Change::try_from(change).map_err(|error: ConvertError| error.within("history"));
+    list.into_iter().map(change).collect()
+}

@@ -1,0 +1,27 @@
+//! Wire types to core types and back. Nothing else may know both.
+//!
+//! Outwards (`From<core>`) cannot fail. Inwards (`TryFrom<wire>`) trusts nothing: every name, number, list and text is
+//! checked and bounded here, so that the core never sees a value it could not have made itself.
+
+mod field;
+mod group;
+mod message;
+mod node;
+mod rejected;
+mod vote;
+
+pub use field::ConvertError;
+pub use group::mode;
+pub use message::{FromAgent, agent_message, hello};
+pub use node::{NodeHello, StandingQuery};
+pub use rejected::rejection;
+pub use vote::{reason, role};
+
+/// The most entries a list of instances may have on the wire.
+pub const MAX_INSTANCES: usize = 64;
+/// The most witnesses an electorate, and votes a certificate, may have on the wire.
+pub const MAX_WITNESSES: usize = 31;
+/// The longest free text on the wire, in bytes.
+pub const MAX_TEXT: usize = 1_024;
+/// The longest ttl or suspicion on the wire, in microseconds: an hour.
+pub const MAX_SPAN_US: u64 = 3_600_000_000;
