@@ -1,0 +1,97 @@
+//! What the files of a dead primary still say: where its successor left its timeline, and which commits lie behind.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use crate::invariants::accounted_rows::Tail;
+
+const SEGMENT: u64 = 16 * 1024 * 1024;
+
+/// Where `timeline` was left, according to the history file of its successor in `data_dir`.
+pub fn fork(data_dir: &Path, successor: u32, timeline: u32) -> anyhow::Result<u64> {
+    let path = data_dir.join(format!("pg_wal/{successor:08X}.history"));
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let of_timeline = |line: &str| {
+        let mut words = line.split_whitespace();
+        (words.next()?.parse() == Ok(timeline)).then(|| parse_lsn(words.next()?)).flatten()
+    };
+    text.lines()
+        .find_map(of_timeline)
+        .with_context(|| format!("{} has no timeline {timeline}", path.display()))
+}
+
+/// Reads the commits behind `fork` in the log of a server that does not run.
+pub fn tail(postgres_bin: &Path, data_dir: &Path, timeline: u32, fork: u64) -> anyhow::Result<Tail> {
+    // From the beginning of the segment: the fork need not be where a record begins that is still there.
+    let start = fork - fork % SEGMENT;
+    let output = Command::new(postgres_bin.join("pg_waldump"))
+        .args(["--rmgr=Transaction", "--timeline", &timeline.to_string()])
+        .args(["--start", &format_lsn(start), "--path"])
+        .arg(data_dir.join("pg_wal"))
+        .output()
+        .context("cannot run pg_waldump")?;
+    // It ends with an error where the log ends: it cannot know that nothing more was meant to come.
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() || said.contains("error in WAL record") || said.contains("could not find"),
+        "pg_waldump of {}: {said}",
+        data_dir.display()
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    let commits = text.lines().filter_map(commit).filter(|(_, lsn)| *lsn >= fork).collect::<BTreeMap<_, _>>();
+    Ok(Tail { timeline, fork, commits })
+}
+
+/// Transaction and position of a line of `pg_waldump` that is a commit.
+fn commit(line: &str) -> Option<(u64, u64)> {
+    let (before, what) = line.split_once(", desc: ")?;
+    let (before, lsn) = before.split_once(", lsn: ")?;
+    let transaction = before.split_once(" tx: ")?.1.trim().parse().ok()?;
+    what.starts_with("COMMIT").then_some(())?;
+    Some((transaction, parse_lsn(lsn.split(',').next()?)?))
+}
+
+fn parse_lsn(text: &str) -> Option<u64> {
+    let (high, low) = text.trim().split_once('/')?;
+    Some(u64::from_str_radix(high, 16).ok()? << 32 | u64::from_str_radix(low, 16).ok()?)
+}
+
+/// As Postgres writes it.
+pub fn format_lsn(lsn: u64) -> String {
+    format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_read_and_an_abort_is_not() {
+        let line = |what: &str| {
+            format!(
+                "rmgr: Transaction len (rec/tot):     34/    34, tx:        735, lsn: 1/0154A1F8, prev 1/0154A1A8, \
+                 desc: {what} 2026-11-23 16:00:00 UTC"
+            )
+        };
+        assert_eq!(commit(&line("COMMIT")), Some((735, 0x1_0154_A1F8)));
+        assert_eq!(commit(&line("ABORT")), None);
+        assert_eq!(commit("rmgr: Heap"), None);
+        assert_eq!(format_lsn(0x1_0154_A1F8), "1/154A1F8");
+    }
+
+    #[test]
+    fn a_history_file_tells_where_a_timeline_was_left() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("pg_wal")).unwrap();
+        let text =
+            "1\t0/3000148\tno recovery target specified\n\n2\t0/5000000\tno recovery target specified\n";
+        std::fs::write(dir.path().join("pg_wal/00000003.history"), text).unwrap();
+        assert_eq!(fork(dir.path(), 3, 1).unwrap(), 0x3000148);
+        assert_eq!(fork(dir.path(), 3, 2).unwrap(), 0x5000000);
+        assert!(fork(dir.path(), 3, 7).is_err());
+        assert!(fork(dir.path(), 4, 1).is_err());
+    }
+}

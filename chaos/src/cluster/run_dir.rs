@@ -1,0 +1,209 @@
+//! The directory of one run: binaries, and per region its files. Gone when the run is over, whatever ended it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use super::processes;
+use super::topology::REGIONS;
+
+/// Unprivileged account for the processes, when the harness is root (Postgres refuses to run as root).
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+/// Where the programs come from.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// Directory with `regentd`, `regent-agent`, `regent` and `regent-chaos`.
+    pub bin_dir: PathBuf,
+    /// The gate, as built by `deploy/build-gate`.
+    pub gate: PathBuf,
+    /// Directory with `postgres`, `initdb`, `pg_waldump`.
+    pub postgres_bin: PathBuf,
+}
+
+/// The directory, and a process that outlives the harness just long enough to clean up after it.
+pub struct RunDir {
+    path: PathBuf,
+    leases: PathBuf,
+    user: Option<User>,
+    reaper: Child,
+    keep: bool,
+}
+
+impl Programs {
+    /// The programs beside the running one, and the newest Postgres that Debian or `PATH` offers.
+    pub fn find() -> anyhow::Result<Programs> {
+        let own = std::env::current_exe()?;
+        let mut bin_dir = own.parent().context("a program lives in a directory")?.to_path_buf();
+        if bin_dir.ends_with("deps") {
+            bin_dir.pop();
+        }
+        let gate = bin_dir.join("../gate/regent_gate.so");
+        let programs = Programs { bin_dir, gate, postgres_bin: postgres_bin()? };
+        for name in ["regentd", "regent-agent", "regent", "regent-chaos"] {
+            let program = programs.bin_dir.join(name);
+            if !program.exists() {
+                bail!("{} is missing: run `cargo build --release`, or ./deploy/demo", program.display());
+            }
+        }
+        if !programs.gate.exists() {
+            bail!("{} is missing: run ./deploy/build-gate, or ./deploy/demo", programs.gate.display());
+        }
+        Ok(programs)
+    }
+}
+
+fn postgres_bin() -> anyhow::Result<PathBuf> {
+    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, bin)| bin.join("postgres").exists())
+        .collect();
+    versions.sort();
+    let on_path = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).find(|dir| dir.join("postgres").exists() && dir.join("initdb").exists())
+    };
+    let newest = versions.pop().map(|(_, bin)| bin);
+    newest.or_else(on_path).context("no Postgres: looked for /usr/lib/postgresql/*/bin/postgres and on PATH")
+}
+
+impl RunDir {
+    /// Makes the directory, copies the programs into it (a build directory may be closed to the unprivileged
+    /// user) and starts the reaper.
+    pub fn create(programs: &Programs) -> anyhow::Result<RunDir> {
+        let path = tempfile::Builder::new().prefix("regent-").tempdir()?.keep().canonicalize()?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        let leases = Path::new("/dev/shm").join(path.file_name().context("a run directory has a name")?);
+        let reaper = Command::new(programs.bin_dir.join("regent-chaos"))
+            .args([Path::new("reap"), &path, &leases])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .process_group_of_its_own()
+            .spawn()
+            .context("cannot start the reaper")?;
+        let run = RunDir { path, leases, user: user()?, reaper, keep: false };
+        run.copy_programs(programs)?;
+        for region in 0..REGIONS.len() {
+            run.make(&run.region(region))?;
+            run.make(&run.lease_dir(region))?;
+        }
+        Ok(run)
+    }
+
+    /// The whole run's directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A copied program.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.path.join("bin").join(name)
+    }
+
+    /// The gate's copy.
+    pub fn gate(&self) -> PathBuf {
+        self.program("regent_gate.so")
+    }
+
+    /// Where everything in a region works and leaves its files.
+    pub fn region(&self, region: usize) -> PathBuf {
+        self.path.join(REGIONS[region])
+    }
+
+    /// Where a region's lease files are: on tmpfs.
+    pub fn lease_dir(&self, region: usize) -> PathBuf {
+        self.leases.join(REGIONS[region])
+    }
+
+    /// Account to run as, if not the present one.
+    pub fn user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    /// Leaves the files (logs, data) where they are when the run is over.
+    pub fn keep(&mut self) {
+        self.keep = true;
+    }
+
+    /// Creates a directory that belongs to the account the processes run as.
+    pub fn make(&self, dir: &Path) -> anyhow::Result<()> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        if let Some(user) = &self.user {
+            chown(dir, Some(user.uid), Some(user.gid))?;
+        }
+        Ok(())
+    }
+
+    fn copy_programs(&self, programs: &Programs) -> anyhow::Result<()> {
+        fs::create_dir(self.path.join("bin"))?;
+        for name in ["regentd", "regent-agent", "regent"] {
+            fs::copy(programs.bin_dir.join(name), self.program(name))?;
+        }
+        fs::copy(&programs.gate, self.gate())?;
+        Ok(())
+    }
+}
+
+impl Drop for RunDir {
+    fn drop(&mut self) {
+        if self.keep {
+            let _ = fs::write(self.path.join(KEEP), "");
+        }
+        // The end of its standard input is the reaper's signal.
+        drop(self.reaper.stdin.take());
+        let _ = self.reaper.wait();
+    }
+}
+
+/// A file of this name in a run's directory tells the reaper to leave the files.
+const KEEP: &str = "keep";
+
+/// What `regent-chaos reap` does: waits until whoever started it has ended, by whatever death, then ends all that
+/// is left of the run.
+pub fn reap(run: &Path, leases: &Path) -> anyhow::Result<()> {
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    processes::kill_all_under(run)?;
+    let _ = fs::remove_dir_all(leases);
+    if !run.join(KEEP).exists() {
+        fs::remove_dir_all(run)?;
+    }
+    Ok(())
+}
+
+fn user() -> anyhow::Result<Option<User>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(None);
+    }
+    for name in ["postgres", "nobody"] {
+        if let Some(found) = nix::unistd::User::from_name(name)? {
+            let name = name.to_string();
+            return Ok(Some(User { name, uid: found.uid.as_raw(), gid: found.gid.as_raw() }));
+        }
+    }
+    bail!("Postgres does not run as root, and there is neither a user postgres nor nobody")
+}
+
+trait OwnGroup {
+    /// So that Ctrl-C at the terminal reaches the harness and not the reaper.
+    fn process_group_of_its_own(&mut self) -> &mut Self;
+}
+
+impl OwnGroup for Command {
+    fn process_group_of_its_own(&mut self) -> &mut Self {
+        std::os::unix::process::CommandExt::process_group(self, 0)
+    }
+}

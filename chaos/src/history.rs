@@ -1,0 +1,161 @@
+//! What clients did and saw: one line of JSON an event in a file, and each write's whole story in memory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde::Serialize;
+
+use crate::clock::now_ns;
+
+/// What came of a write. `Failed` only when it certainly had no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not answered yet.
+    Pending,
+    /// Acknowledged: the server said so, without a warning.
+    Acknowledged(Receipt),
+    /// Refused: certainly no effect.
+    Failed(String),
+    /// Nobody knows.
+    Unknown(String),
+}
+
+/// What the server returned with an acknowledged row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// When the acknowledgement came.
+    pub at_ns: u64,
+    /// Epoch of the lease it was written under.
+    pub epoch: u64,
+    /// Timeline it was written on.
+    pub timeline: u32,
+    /// Position in the log before the commit record.
+    pub lsn: u64,
+    /// Transaction id, which finds the commit record.
+    pub xid: u64,
+}
+
+/// One row, from its invocation on.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The row's unique number.
+    pub id: u64,
+    /// Region of the client.
+    pub client: &'static str,
+    /// Place of the instance it was sent to.
+    pub instance: usize,
+    /// When it was sent.
+    pub invoked_ns: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl Write {
+    /// The receipt, if it was acknowledged.
+    pub fn receipt(&self) -> Option<&Receipt> {
+        match &self.outcome {
+            Outcome::Acknowledged(receipt) => Some(receipt),
+            _ => None,
+        }
+    }
+}
+
+/// Shared by all writers.
+#[derive(Clone)]
+pub struct History(Arc<Mutex<Inner>>);
+
+struct Inner {
+    file: BufWriter<File>,
+    writes: BTreeMap<u64, Write>,
+    next: u64,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    t: u64,
+    proc: &'a str,
+    node: &'a str,
+    group: &'a str,
+    kind: &'a str,
+    f: &'a str,
+    args: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    res: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lsn: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tli: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xid: Option<u64>,
+}
+
+impl History {
+    /// Begins a history that is also written to `path`.
+    pub fn create(path: &Path) -> std::io::Result<History> {
+        let file = BufWriter::new(File::create(path)?);
+        Ok(History(Arc::new(Mutex::new(Inner { file, writes: BTreeMap::new(), next: 1 }))))
+    }
+
+    /// A write is about to be sent; returns the number of its row.
+    pub fn invoke(&self, proc: &str, client: &'static str, instance: usize) -> u64 {
+        let mut inner = self.lock();
+        let (id, invoked_ns) = (inner.next, now_ns());
+        inner.next += 1;
+        let write = Write { id, client, instance, invoked_ns, outcome: Outcome::Pending };
+        inner.log(proc, &write, invoked_ns);
+        inner.writes.insert(id, write);
+        id
+    }
+
+    /// The outcome is known. `at_ns` is when it was.
+    pub fn complete(&self, proc: &str, id: u64, at_ns: u64, outcome: Outcome) {
+        let mut inner = self.lock();
+        let write = inner.writes.get_mut(&id).expect("only what was invoked is completed");
+        write.outcome = outcome;
+        let write = write.clone();
+        inner.log(proc, &write, at_ns);
+    }
+
+    /// All writes so far, in the order of their invocation.
+    pub fn writes(&self) -> Vec<Write> {
+        self.lock().writes.values().cloned().collect()
+    }
+
+    /// Acknowledgements so far, and when the last came.
+    pub fn acknowledged(&self) -> (usize, Option<u64>) {
+        let inner = self.lock();
+        let times = inner.writes.values().filter_map(|write| Some(write.receipt()?.at_ns));
+        times.fold((0, None), |(n, last), at| (n + 1, last.max(Some(at))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no writer panics while it holds the history")
+    }
+}
+
+impl Inner {
+    fn log(&mut self, proc: &str, write: &Write, t: u64) {
+        let receipt = write.receipt();
+        let (kind, res) = match &write.outcome {
+            Outcome::Pending => ("invoke", None),
+            Outcome::Acknowledged(_) => ("ok", None),
+            Outcome::Failed(why) => ("fail", Some(why.as_str())),
+            Outcome::Unknown(why) => ("info", Some(why.as_str())),
+        };
+        let node = crate::cluster::topology::REGIONS[write.instance];
+        let (epoch, lsn) = (receipt.map(|r| r.epoch), receipt.map(|r| r.lsn));
+        let (tli, xid) = (receipt.map(|r| r.timeline), receipt.map(|r| r.xid));
+        let group = crate::cluster::topology::GROUP;
+        let line =
+            Line { t, proc, node, group, kind, f: "insert", args: write.id, res, epoch, lsn, tli, xid };
+        // The file is for people; the verdicts come from memory. A full disk shows in everything else.
+        if serde_json::to_writer(&mut self.file, &line).is_ok() {
+            let _ = self.file.write_all(b"\n");
+        }
+    }
+}
