@@ -1,3 +1,4 @@
 //! Placeholder.
 
 pub mod gate;
+pub mod postgres;

@@ -1,0 +1,151 @@
+//! Taking back what only this instance has, so that it can follow a primary it diverged from.
+
+use std::time::{Duration, Instant};
+
+use super::error::PostgresError;
+use super::lsn::Lsn;
+use super::settings::Upstream;
+use super::upstream::UpstreamFacts;
+use super::{Cluster, Mode, Role, Server, config, files, lockfile};
+
+/// How long a new primary may take for its first checkpoint, and a killed standby to become consistent.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What came of a rewind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rewind {
+    /// It was rewound; start it as a standby.
+    Rewound {
+        /// Where the histories part: all later log of this instance is lost.
+        diverged_at: Lsn,
+        /// The timeline they have in common.
+        timeline: u32,
+    },
+    /// Its history is a part of the upstream's; start it as a standby.
+    NotNeeded,
+    /// It cannot be rewound: it has to be cloned. The directory may be half rewound, and must not be started.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Server {
+    /// Rewinds the stopped server to where it can follow the upstream, which has to be a primary.
+    pub async fn rewind_from(&self, upstream: &Upstream) -> Result<Rewind, PostgresError> {
+        let cluster = self.expect_cluster().await?;
+        lockfile::refuse_running(self.data_dir())?;
+        let facts = self.checkpointed(upstream).await?;
+        if facts.system_id != cluster.system_id {
+            let reason = format!(
+                "system identifier: expected {} (the upstream's), got {}",
+                facts.system_id, cluster.system_id
+            );
+            return Ok(Rewind::Failed { reason });
+        }
+        if !cluster.rewindable {
+            return Ok(Rewind::Failed { reason: "neither checksums nor wal_log_hints were on".into() });
+        }
+        if cluster.was_standby() && !cluster.is_clean() {
+            self.come_to_rest().await?;
+        }
+        self.rewind_to(upstream, &cluster).await
+    }
+
+    async fn rewind_to(&self, upstream: &Upstream, cluster: &Cluster) -> Result<Rewind, PostgresError> {
+        let _alone = self.changing.lock().await;
+        lockfile::refuse_running(self.data_dir())?;
+        super::process::kill_leftovers(self.data_dir()).await?;
+        if !cluster.was_standby() {
+            // Left by an attempt to follow that never started. With it, the recovery before the rewind would refuse.
+            let signal = self.data_dir().join("standby.signal");
+            files::off_thread(move || files::remove_if_there(&signal)).await?;
+        }
+        let ran = self
+            .upstream_tool("pg_rewind")
+            .arg("-D")
+            .arg(self.data_dir())
+            .arg("--source-server")
+            .arg(config::conninfo(&self.settings, upstream, Some("postgres")))
+            .run()
+            .await;
+        let (settings, again) = (self.settings.clone(), upstream.clone());
+        match ran {
+            Ok(said) => {
+                // The upstream's configuration came with its files.
+                files::off_thread(move || super::clone::as_standby_of(&settings, &again, &settings.data_dir))
+                    .await?;
+                read(&said.stderr)
+            }
+            Err(PostgresError::Tool { output, .. }) => Ok(Rewind::Failed { reason: output }),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Waits until the control file of a new primary says its new timeline: before, a rewind would see the old one there,
+    /// and wrongly find nothing to do.
+    async fn checkpointed(&self, upstream: &Upstream) -> Result<UpstreamFacts, PostgresError> {
+        let wrong = |what: String| PostgresError::Upstream { upstream: upstream.clone(), what };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let facts = self.ask(upstream).await?;
+            if facts.in_recovery {
+                return Err(wrong("expected a primary, got a standby".into()));
+            }
+            if facts.checkpoint_timeline == facts.timeline {
+                return Ok(facts);
+            }
+            if Instant::now() > deadline {
+                return Err(wrong(format!(
+                    "expected a checkpoint on timeline {} within {} s of its promotion: run CHECKPOINT there",
+                    facts.timeline,
+                    PATIENCE.as_secs()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// A killed standby has to be shut down cleanly first, which only a standby can do: `pg_rewind` by itself would run it
+    /// as if it had been a primary, and that refuses.
+    async fn come_to_rest(&self) -> Result<(), PostgresError> {
+        self.start(&Role::Standby { upstream: None }).await?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.observe().await.accepting && self.running().is_some() && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.stop(Mode::Fast, PATIENCE).await.map(drop)
+    }
+}
+
+fn read(said: &str) -> Result<Rewind, PostgresError> {
+    let after =
+        |text: &str| said.lines().find_map(|line| line.split_once(text).map(|(_, rest)| rest.to_owned()));
+    let diverged = after("servers diverged at WAL location ").and_then(|rest| {
+        let (at, timeline) = rest.split_once(" on timeline ")?;
+        Some(Rewind::Rewound { diverged_at: at.parse().ok()?, timeline: timeline.trim().parse().ok()? })
+    });
+    match (after("no rewind required"), diverged) {
+        (Some(_), _) => Ok(Rewind::NotNeeded),
+        (None, Some(rewound)) => Ok(rewound),
+        (None, None) => Err(PostgresError::Tool {
+            program: "pg_rewind".into(),
+            status: "succeeded, but did not say where the histories part".into(),
+            output: super::tool::tail(said),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pg_rewind_says() {
+        let moved = "pg_rewind: servers diverged at WAL location 0/3000140 on timeline 1\npg_rewind: Done!\n";
+        assert_eq!(read(moved).unwrap(), Rewind::Rewound { diverged_at: Lsn(0x3000140), timeline: 1 });
+        let same = "pg_rewind: servers diverged at WAL location 0/3000140 on timeline 1\npg_rewind: no rewind required\n";
+        assert_eq!(read(same).unwrap(), Rewind::NotNeeded);
+        assert!(read("pg_rewind: fertig!\n").is_err());
+    }
+}

@@ -1,0 +1,160 @@
+//! Running one of Postgres's programs to its end.
+
+use std::io;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
+use super::error::PostgresError;
+use super::settings::RunAs;
+
+/// How much of what a program says is kept for an error.
+const KEPT: usize = 4000;
+
+/// A program about to run. It is killed when the future that runs it is dropped.
+pub(super) struct Tool {
+    name: String,
+    command: Command,
+    input: Option<String>,
+    timeout: Option<Duration>,
+}
+
+/// What a program that succeeded said.
+pub(super) struct Said {
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+impl Tool {
+    pub(super) fn new(program: &Path, run_as: Option<RunAs>) -> Self {
+        let mut command = Command::new(program);
+        // The agent's own environment must not choose another server, and its language not the texts read here.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
+            command.env_remove(name);
+        }
+        command.env("LC_ALL", "C").current_dir("/").kill_on_drop(true);
+        if let Some(RunAs { uid, gid }) = run_as {
+            command.uid(uid).gid(gid);
+        }
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Tool { name, command, input: None, timeout: None }
+    }
+
+    pub(super) fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub(super) fn args(mut self, args: impl IntoIterator<Item = &'static str>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub(super) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(super) fn input(mut self, input: String) -> Self {
+        self.input = Some(input);
+        self
+    }
+
+    pub(super) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Runs it; a status other than 0 is an error with the end of what it said.
+    pub(super) async fn run(self) -> Result<Said, PostgresError> {
+        self.run_with_progress(&mut |_| ()).await
+    }
+
+    /// As `run`, with each line of its standard error (also those that overwrite each other) as it comes.
+    pub(super) async fn run_with_progress(
+        mut self,
+        progress: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Said, PostgresError> {
+        let program = self.name.clone();
+        let limit = self.timeout;
+        let ended = match limit {
+            Some(limit) => tokio::time::timeout(limit, self.finish(progress)).await.map_err(|_| {
+                PostgresError::ToolTimeout { program: program.clone(), seconds: limit.as_secs() }
+            })?,
+            None => self.finish(progress).await,
+        };
+        let (status, said) = ended.map_err(|source| PostgresError::Spawn {
+            program: self.command.as_std().get_program().into(),
+            source,
+        })?;
+        if status.success() {
+            return Ok(said);
+        }
+        let output = tail(if said.stderr.trim().is_empty() { &said.stdout } else { &said.stderr });
+        Err(PostgresError::Tool { program, status: status.to_string(), output })
+    }
+
+    async fn finish(&mut self, progress: &mut (dyn FnMut(&str) + Send)) -> io::Result<(ExitStatus, Said)> {
+        self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take();
+        let stderr = child.stderr.take();
+        let input = self.input.take();
+        let feed = async {
+            if let (Some(mut stdin), Some(input)) = (stdin, input) {
+                // A program that ends early closes the pipe: its status says why.
+                let _ = stdin.write_all(input.as_bytes()).await;
+            }
+        };
+        let mut unheard = |_: &str| ();
+        let (_, stdout, stderr) =
+            tokio::join!(feed, read_lines(stdout, &mut unheard), read_lines(stderr, progress));
+        let status = child.wait().await?;
+        Ok((status, Said { stdout: stdout?, stderr: stderr? }))
+    }
+}
+
+/// Reads to the end; a line ends with a newline or, in progress reports, a carriage return.
+async fn read_lines<R: AsyncRead + Unpin>(
+    source: Option<R>,
+    each: &mut (dyn FnMut(&str) + Send),
+) -> io::Result<String> {
+    let Some(mut source) = source else { return Ok(String::new()) };
+    let (mut all, mut line, mut buffer) = (String::new(), Vec::new(), [0u8; 4096]);
+    loop {
+        let count = source.read(&mut buffer).await?;
+        for &byte in &buffer[..count] {
+            if byte != b'\n' && byte != b'\r' {
+                line.push(byte);
+                continue;
+            }
+            let text = String::from_utf8_lossy(&line).into_owned();
+            if !text.trim().is_empty() {
+                each(text.trim());
+            }
+            // Overwritten progress is not worth keeping for hours.
+            if byte == b'\n' {
+                all.push_str(&text);
+                all.push('\n');
+            }
+            line.clear();
+        }
+        if count == 0 {
+            all.push_str(&String::from_utf8_lossy(&line));
+            return Ok(all);
+        }
+    }
+}
+
+/// The end of a text, at most `KEPT` bytes, whole characters.
+pub(super) fn tail(text: &str) -> String {
+    let text = text.trim();
+    let start = (text.len().saturating_sub(KEPT)..=text.len())
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(text.len());
+    text[start..].to_owned()
+}

@@ -1,0 +1,64 @@
+//! Asking another instance about itself, with libpq, which knows every way to authenticate.
+
+use std::time::Duration;
+
+use super::error::PostgresError;
+use super::settings::Upstream;
+use super::tool::Tool;
+use super::{Server, config};
+
+/// What another instance says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamFacts {
+    /// The same for all copies of one cluster.
+    pub system_id: u64,
+    /// Whether it is a standby.
+    pub in_recovery: bool,
+    /// The timeline it writes; that of its last checkpoint while it is a standby.
+    pub timeline: u32,
+    /// The timeline of its last checkpoint: behind for a moment after a promotion.
+    pub checkpoint_timeline: u32,
+}
+
+const QUESTION: &str = "select system_identifier, pg_is_in_recovery(), \
+    case when pg_is_in_recovery() then lpad(to_hex(timeline_id), 8, '0') \
+    else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end, timeline_id \
+    from pg_control_system(), pg_control_checkpoint()";
+
+impl Server {
+    /// Asks the upstream, within a few seconds.
+    pub async fn ask(&self, upstream: &Upstream) -> Result<UpstreamFacts, PostgresError> {
+        let said = self
+            .upstream_tool("psql")
+            .args(["--no-psqlrc", "--no-align", "--tuples-only", "--no-password", "--dbname"])
+            .arg(config::conninfo(&self.settings, upstream, Some("postgres")))
+            .args(["--command", QUESTION])
+            .timeout(Duration::from_secs(10))
+            .run()
+            .await?;
+        read(said.stdout.trim()).ok_or_else(|| PostgresError::Upstream {
+            upstream: upstream.clone(),
+            what: format!("expected four facts, got {:?}", said.stdout.trim()),
+        })
+    }
+
+    /// A program that connects to an upstream; the password is in its environment, which only its user can read.
+    pub(super) fn upstream_tool(&self, binary: &'static str) -> Tool {
+        let tool = self.tool(binary);
+        match &self.settings.replication_password {
+            Some(password) => tool.env("PGPASSWORD", &password.0),
+            None => tool,
+        }
+    }
+}
+
+fn read(line: &str) -> Option<UpstreamFacts> {
+    let mut fields = line.split('|');
+    let facts = UpstreamFacts {
+        system_id: fields.next()?.parse().ok()?,
+        in_recovery: fields.next()? == "t",
+        timeline: u32::from_str_radix(fields.next()?, 16).ok()?,
+        checkpoint_timeline: fields.next()?.parse().ok()?,
+    };
+    fields.next().is_none().then_some(facts)
+}

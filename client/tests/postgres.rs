@@ -1,0 +1,15 @@
+//! The local Postgres, with real servers.
+
+// The fixture is not inside a test function, but it is a test.
+#![allow(clippy::unwrap_used)]
+
+#[path = "postgres/fixture.rs"]
+mod fixture;
+#[path = "postgres/life.rs"]
+mod life;
+#[path = "postgres/refusals.rs"]
+mod refusals;
+#[path = "postgres/rejoin.rs"]
+mod rejoin;
+#[path = "postgres/replication.rs"]
+mod replication;
