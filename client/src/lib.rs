@@ -1,4 +1,5 @@
 //! Placeholder.
 
+pub mod agent;
 pub mod gate;
 pub mod postgres;

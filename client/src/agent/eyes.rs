@@ -1,0 +1,159 @@
+//! What Postgres is doing, looked at every 50 ms and whenever something was done to it.
+
+use crate::postgres::{self, Directory, Server};
+use regent_core::agent::{Event, Observation, Upstream};
+use regent_core::ids::{Lsn, Position};
+use regent_core::message::Role;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+
+/// How often to look when nothing happens.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Shared with the hands: whom Postgres was told to follow, and a way to have it looked at now.
+#[derive(Default)]
+pub(super) struct Look {
+    now: Notify,
+    facts: Mutex<Facts>,
+}
+
+#[derive(Default, Clone)]
+struct Facts {
+    following: Option<Upstream>,
+    /// The directory has to be inspected again: something was done to it.
+    stale: bool,
+}
+
+impl Look {
+    /// Something was done to Postgres: look, also into its directory.
+    pub fn again(&self) {
+        self.facts().stale = true;
+        self.now.notify_one();
+    }
+
+    /// Postgres was told to follow somebody, or nobody.
+    pub fn follows(&self, upstream: Option<Upstream>) {
+        self.facts().following = upstream;
+    }
+
+    fn facts(&self) -> std::sync::MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Facts {
+        let mut facts = self.facts();
+        let taken = facts.clone();
+        facts.stale = false;
+        taken
+    }
+}
+
+/// Begins to look; every look is sent as `Event::Observed`, every end of a postmaster as `Event::Exited`.
+pub(super) fn open(server: Arc<Server>, events: mpsc::Sender<Event>) -> Arc<Look> {
+    let look = Arc::new(Look::default());
+    look.again();
+    tokio::spawn(watch_exits(server.clone(), look.clone(), events.clone()));
+    tokio::spawn(watch(server, look.clone(), events));
+    look
+}
+
+async fn watch_exits(server: Arc<Server>, look: Arc<Look>, events: mpsc::Sender<Event>) {
+    loop {
+        let exit = server.wait_exit().await;
+        if events.send(Event::Exited).await.is_err() {
+            return;
+        }
+        let status = exit.status.map(|status| status.to_string());
+        tracing::error!(pid = exit.pid, status, "Postgres is gone");
+        look.again();
+    }
+}
+
+async fn watch(server: Arc<Server>, look: Arc<Look>, events: mpsc::Sender<Event>) {
+    let mut eyes = Eyes { server, last: None };
+    loop {
+        let facts = look.take();
+        if let Some(seen) = eyes.see(facts).await
+            && events.send(Event::Observed(seen)).await.is_err()
+        {
+            return;
+        }
+        let _ = tokio::time::timeout(INTERVAL, look.now.notified()).await;
+    }
+}
+
+struct Eyes {
+    server: Arc<Server>,
+    last: Option<Observation>,
+}
+
+impl Eyes {
+    /// `None` when nothing can be said: the server runs but was never seen to answer.
+    async fn see(&mut self, facts: Facts) -> Option<Observation> {
+        let seen = self.server.observe().await;
+        let observed = match (seen.pid, seen.in_recovery) {
+            (None, _) => self.directory(facts.stale).await,
+            (Some(_), Some(recovering)) if seen.accepting => Some(running(seen, recovering, facts.following)),
+            (Some(_), _) => self.mute(seen.trouble),
+        };
+        self.last = observed.clone().or(self.last.take());
+        observed
+    }
+
+    /// Running and not answering: what it was, with the trouble.
+    fn mute(&self, trouble: Option<String>) -> Option<Observation> {
+        let last = self.last.clone().filter(|last| matches!(last.role, Role::Primary | Role::Standby))?;
+        Some(Observation { streaming: false, trouble: trouble.unwrap_or_default(), ..last })
+    }
+
+    async fn directory(&self, stale: bool) -> Option<Observation> {
+        let still = self.last.clone().filter(|last| !matches!(last.role, Role::Primary | Role::Standby));
+        if let Some(last) = still.filter(|_| !stale) {
+            return Some(last);
+        }
+        Some(match self.server.directory().await {
+            Ok(Directory::Missing | Directory::Empty) => Observation::default(),
+            Ok(Directory::Cluster(cluster)) => stopped(&cluster),
+            Ok(Directory::Foreign { what }) => refused(format!(
+                "{} holds {what}: it is left untouched; point data_dir elsewhere, or move it aside",
+                self.server.settings().data_dir.display()
+            )),
+            Err(error) => refused(error.to_string()),
+        })
+    }
+}
+
+fn refused(trouble: String) -> Observation {
+    Observation { role: Role::Refused, trouble, ..Observation::default() }
+}
+
+fn stopped(cluster: &postgres::Cluster) -> Observation {
+    let at = Lsn(cluster.checkpoint.0.max(cluster.min_recovery_end.0));
+    Observation {
+        role: Role::Stopped,
+        was_primary: !cluster.was_standby(),
+        position: Position { timeline: cluster.timeline, received: at, flushed: at, replayed: at },
+        system_id: Some(cluster.system_id),
+        ..Observation::default()
+    }
+}
+
+fn running(seen: postgres::Observation, recovering: bool, following: Option<Upstream>) -> Observation {
+    let place = |lsn: Option<postgres::Lsn>| Lsn(lsn.map_or(0, |lsn| lsn.0));
+    Observation {
+        role: if recovering { Role::Standby } else { Role::Primary },
+        was_primary: !recovering,
+        streaming: seen.streaming_from.is_some_and(|from| from.status == "streaming"),
+        following,
+        position: Position {
+            timeline: seen.timeline.unwrap_or_default(),
+            received: place(seen.written),
+            flushed: place(seen.flushed),
+            replayed: place(seen.replayed),
+        },
+        system_id: seen.system_id,
+        gate_armed: seen.gate_armed,
+        trouble: String::new(),
+    }
+}

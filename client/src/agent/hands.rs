@@ -1,0 +1,166 @@
+//! What is done to Postgres: one task at a time, as the core asks, its end sent back as an event.
+
+use super::eyes::Look;
+use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server};
+use regent_core::agent::{Event, Task, Upstream};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How long a clean stop may take before it is made a hard one.
+const CLEAN_STOP: Duration = Duration::from_secs(5);
+/// The same for an immediate stop.
+const HARD_STOP: Duration = Duration::from_secs(1);
+/// How often a Postgres that is being promoted or started is asked whether it is there.
+const POLL: Duration = Duration::from_millis(3);
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(super) struct Hands {
+    kit: Arc<Kit>,
+}
+
+struct Kit {
+    server: Arc<Server>,
+    /// How to reach an instance from here, where that differs from the address it registered.
+    routes: BTreeMap<String, String>,
+    events: mpsc::Sender<Event>,
+    look: Arc<Look>,
+}
+
+impl Hands {
+    pub fn new(
+        server: Arc<Server>,
+        routes: BTreeMap<String, String>,
+        events: mpsc::Sender<Event>,
+        look: Arc<Look>,
+    ) -> Hands {
+        Hands { kit: Arc::new(Kit { server, routes, events, look }) }
+    }
+
+    /// Begins a task; its end comes back as `Event::Done`.
+    pub fn begin(&self, task: Task) {
+        let kit = self.kit.clone();
+        tokio::spawn(async move {
+            let result = kit.carry_out(&task).await.map_err(|error| error.to_string());
+            kit.look.again();
+            let _ = kit.events.send(Event::Done(task, result)).await;
+        });
+    }
+}
+
+impl Kit {
+    async fn carry_out(&self, task: &Task) -> Result<(), PostgresError> {
+        match task {
+            Task::Initialise => self.server.initialise().await,
+            Task::Clone(from) => self.clone_from(from).await,
+            Task::Rewind(from) => self.rewind(from).await,
+            Task::StartPrimary => self.start(Role::Primary, None).await,
+            Task::StartStandby(of) => {
+                let upstream = of.as_ref().map(|of| self.route(of)).transpose()?;
+                self.start(Role::Standby { upstream }, of.clone()).await
+            }
+            Task::Promote => self.promote().await,
+            Task::Follow(of) => {
+                self.server.follow(&self.route(of)?).await?;
+                self.look.follows(Some(of.clone()));
+                Ok(())
+            }
+            Task::StopImmediately => self.stop(Mode::Immediate, HARD_STOP).await,
+            Task::StopCleanly => self.stop(Mode::Fast, CLEAN_STOP).await,
+        }
+    }
+
+    fn route(&self, to: &Upstream) -> Result<postgres::Upstream, PostgresError> {
+        let address = self.routes.get(to.instance.as_str()).unwrap_or(&to.address);
+        let parsed = address.rsplit_once(':').and_then(|(host, port)| {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            Some(postgres::Upstream { host: host.to_owned(), port: port.parse().ok()? })
+        });
+        parsed.ok_or_else(|| PostgresError::Setting {
+            setting: format!("address of {}", to.instance),
+            expected: "host:port",
+            got: address.clone(),
+        })
+    }
+
+    async fn clone_from(&self, from: &Upstream) -> Result<(), PostgresError> {
+        let instance = from.instance.clone();
+        let mut progress = move |line: &str| tracing::info!(from = %instance, "cloning: {line}");
+        let cloned = Server::clone_from(&self.server, &self.route(from)?, &mut progress).await?;
+        if let Some(replaced) = cloned.replaced {
+            tracing::warn!(kept = %replaced.display(), "the data directory was replaced; the old one is kept");
+        }
+        Ok(())
+    }
+
+    async fn rewind(&self, from: &Upstream) -> Result<(), PostgresError> {
+        match self.server.rewind_from(&self.route(from)?).await? {
+            Rewind::NotNeeded => tracing::info!(from = %from.instance, "nothing had to be rewound"),
+            Rewind::Rewound { diverged_at, timeline } => {
+                tracing::warn!(from = %from.instance, %diverged_at, timeline, "rewound: what came after was only here");
+            }
+            Rewind::Failed { reason } => {
+                return Err(PostgresError::Tool {
+                    program: "pg_rewind".into(),
+                    status: "failed".into(),
+                    output: reason,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self, role: Role, follows: Option<Upstream>) -> Result<(), PostgresError> {
+        self.server.start(&role).await?;
+        self.look.follows(follows);
+        self.until(|answer| answer.is_ok()).await
+    }
+
+    async fn promote(&self) -> Result<(), PostgresError> {
+        self.server.promote().await?;
+        self.until(|answer| matches!(answer, Ok(false))).await?;
+        self.look.follows(None);
+        // Others can be rewound to this instance only after a checkpoint on the new timeline.
+        let server = self.server.clone();
+        tokio::spawn(async move {
+            if let Err(error) = server.checkpoint().await {
+                tracing::warn!(%error, "no checkpoint after the promotion: rewinding others has to wait for the next");
+            }
+        });
+        Ok(())
+    }
+
+    /// Waits until asking whether Postgres is in recovery gets the wanted answer.
+    async fn until(
+        &self,
+        wanted: impl Fn(&Result<bool, PostgresError>) -> bool,
+    ) -> Result<(), PostgresError> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let answer = self.server.in_recovery().await;
+            if wanted(&answer) {
+                return Ok(());
+            }
+            let gone = matches!(answer, Err(PostgresError::NotRunning(_)));
+            if let Err(error) = answer
+                && (gone || tokio::time::Instant::now() > deadline)
+            {
+                return Err(error);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn stop(&self, mode: Mode, patience: Duration) -> Result<(), PostgresError> {
+        if mode == Mode::Fast {
+            // Most of what is dirty is written before sessions are ended, so that the stop itself is short.
+            let _ = tokio::time::timeout(CLEAN_STOP, self.server.checkpoint()).await;
+        }
+        self.server.stop(mode, patience).await?;
+        // A stop that was asked for is no event of the server's: the core learns of it here.
+        let _ = self.events.send(Event::Exited).await;
+        Ok(())
+    }
+}

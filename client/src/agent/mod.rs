@@ -1,0 +1,178 @@
+//! The agent's shell: one loop that hands events to the pure `Agent::step` and carries out what it returns, in order.
+//!
+//! Nothing here decides. The loop owns the clock, the lease file and the durable record; links to the witnesses (`link`),
+//! what Postgres is doing (`eyes`) and what is done to it (`hands`) are tasks of their own, so that a slow one of them
+//! never keeps a report from being sent or the gate from being written.
+
+mod audit;
+mod config;
+mod eyes;
+mod hands;
+mod link;
+mod store;
+
+pub use config::{Config, ConfigError, LogFormat};
+
+use crate::gate::{GateError, LeaseFile, boottime_ns};
+use crate::postgres::{Adopted, PostgresError, Server};
+use audit::Audit;
+use regent_core::agent::{Agent, Effect, Event, Identity};
+use regent_core::ids::NodeId;
+use regent_core::time::Time;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::sync::mpsc;
+
+/// Why the agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The configuration makes no sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// What the agent must not forget cannot be written or read. It ends: after a failed flush nothing is known.
+    #[error("cannot {action} {path}: {source}; make room or mend the disk, then start the agent again")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The durable record is damaged.
+    #[error(
+        "{path} is damaged ({what}): what this instance promised is not known; \
+         move the file aside only if this instance is not and will not be the primary"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        what: String,
+    },
+    /// The record belongs to another instance.
+    #[error("{path} is the record of {expected}, this agent is {got}: check state_dir, group and instance")]
+    OtherInstance {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        expected: String,
+        /// Who we are.
+        got: String,
+    },
+    /// The lease file cannot be used.
+    #[error("{error}{}", because(.error))]
+    Gate {
+        /// What is wrong with it.
+        #[from]
+        error: GateError,
+    },
+    /// The lease file is on a disk.
+    #[error(
+        "the lease file {0} is not on tmpfs: a disk could keep it from being closed; set postgres.run_dir to a directory \
+         under /dev/shm or /run"
+    )]
+    NotInMemory(PathBuf),
+    /// The local Postgres cannot be used.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+}
+
+fn because(error: &GateError) -> String {
+    std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default()
+}
+
+/// Now, on the clock of all decisions.
+fn now() -> Time {
+    Time(boottime_ns())
+}
+
+/// Runs the agent until `shutdown` resolves or it cannot go on. A Postgres that runs is left running: its gate closes by
+/// itself when the lease ends, and the next start of the agent finds it.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let server = Arc::new(Server::new(config.server()?)?);
+    let store = Store::open(&config.state_dir, &format!("{}/{}", config.group, config.instance))?;
+    let audit = Audit::open(config.audit.as_deref(), &config)?;
+    let me = Identity { group: config.group.clone(), instance: config.instance.clone(), at: config.place() };
+    let (agent, first) = Agent::new(me, store.load()?, now());
+    let lease = LeaseFile::open(&config.lease_file()?, agent.durable().incarnation)?;
+    if !lease.is_tmpfs() {
+        return Err(AgentError::NotInMemory(config.lease_file()?));
+    }
+    match server.adopt().await? {
+        Adopted::Running { pid } => tracing::info!(pid, "found Postgres running, and left it as it is"),
+        Adopted::NotRunning { .. } => tracing::info!("Postgres is not running"),
+    }
+
+    let (events, inbox) = mpsc::channel(1_024);
+    let look = eyes::open(server.clone(), events.clone());
+    let hands = hands::Hands::new(server, config.routes.clone(), events.clone(), look);
+    let links = config
+        .nodes
+        .iter()
+        .map(|node| {
+            (NodeId(node.id), link::keep(NodeId(node.id), node.address.clone(), &config, events.clone()))
+        })
+        .collect();
+    let shell = Shell { agent, store, audit, lease, hands, links };
+    shell.run(first, inbox, shutdown).await
+}
+
+struct Shell {
+    agent: Agent,
+    store: Store,
+    audit: Audit,
+    lease: LeaseFile,
+    hands: hands::Hands,
+    links: BTreeMap<NodeId, mpsc::Sender<regent_core::message::ToWitness>>,
+}
+
+impl Shell {
+    async fn run(
+        mut self,
+        first: Vec<Effect>,
+        mut inbox: mpsc::Receiver<Event>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), AgentError> {
+        self.carry_out(first).await?;
+        tokio::pin!(shutdown);
+        loop {
+            let due = now().until(self.agent.wake_at());
+            let event = tokio::select! {
+                biased;
+                () = &mut shutdown => return Ok(()),
+                event = inbox.recv() => event.unwrap_or(Event::Wake),
+                () = tokio::time::sleep(due) => Event::Wake,
+            };
+            let effects = self.agent.step(event, now());
+            self.carry_out(effects).await?;
+        }
+    }
+
+    /// In order: nothing after a `Persist` happens before it is on disk.
+    async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<(), AgentError> {
+        for effect in effects {
+            match effect {
+                Effect::Persist(durable) => self.store.save(&durable).await?,
+                Effect::Open { epoch, deadline } => self.lease.open_until(epoch.0, deadline.0),
+                Effect::Close => self.lease.close(),
+                Effect::Send(node, message) => {
+                    // A link that does not drain is as good as cut: the witness will notice the silence.
+                    if let Some(link) = self.links.get(&node) {
+                        let _ = link.try_send(message);
+                    }
+                }
+                Effect::Start(task) => self.hands.begin(task),
+                Effect::Note(note) => self.audit.note(&note),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long a link may take to be made, and how long it may be silent before it is given up.
+const LINK_PATIENCE: Duration = Duration::from_secs(2);
