@@ -3,6 +3,7 @@
 mod cluster;
 mod damage;
 mod power;
+mod speed;
 mod suite;
 
 use std::path::Path;
