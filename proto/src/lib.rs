@@ -1,5 +1,6 @@
 //! The wire of Regent. Wire types stay at the edges: `convert` is the one place where they become core types.
 
+pub mod api;
 pub mod convert;
 
 /// The services Leadership, Witness and Admin, and their messages.

@@ -16,13 +16,13 @@ pub struct ConvertError {
     pub field: String,
     /// What it may be.
     pub expected: String,
-    /// What it was, shortened when long: the text goes back to the sender in a header.
+    /// What it was, shortened when long.
     pub got: String,
 }
 
 impl ConvertError {
     pub(super) fn new(field: &str, expected: impl Into<String>, got: impl ToString) -> ConvertError {
-        ConvertError { field: field.to_owned(), expected: expected.into(), got: clip(&got.to_string()) }
+        ConvertError { field: field.to_owned(), expected: expected.into(), got: got.to_string() }
     }
 
     /// The same error, seen from the message around.
@@ -38,11 +38,12 @@ impl From<ConvertError> for tonic::Status {
     }
 }
 
-fn clip(text: &str) -> String {
+/// A text that was refused, shortened: it goes back to the sender in a header.
+pub(super) fn quoted(text: &str) -> String {
     const SHOWN: usize = 80;
     match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()),
-        None => text.to_owned(),
+        Some((end, _)) => format!("{:?}... ({} bytes)", &text[..end], text.len()),
+        None => format!("{text:?}"),
     }
 }
 
@@ -52,17 +53,14 @@ pub(super) fn required<T>(field: &str, value: Option<T>) -> Result<T, ConvertErr
 }
 
 /// A name of the core.
-pub(super) fn name<T: TryFrom<String, Error = BadName>>(
-    field: &str,
-    text: String,
-) -> Result<T, ConvertError> {
+pub fn name<T: TryFrom<String, Error = BadName>>(field: &str, text: String) -> Result<T, ConvertError> {
     T::try_from(text).map_err(|bad| {
         let expected = format!(
             "{} {} name of 1 to 63 characters of a-z, 0-9, '-' or '_', beginning with a letter or digit",
             if bad.kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" },
             bad.kind
         );
-        ConvertError::new(field, expected, format!("{:?}", clip(&bad.got)))
+        ConvertError::new(field, expected, quoted(&bad.got))
     })
 }
 
@@ -127,7 +125,7 @@ pub(super) fn revision(field: &str, got: u64) -> Result<Revision, ConvertError> 
 }
 
 /// A node's id; 0 is what a missing field looks like.
-pub(super) fn node(field: &str, got: u64) -> Result<NodeId, ConvertError> {
+pub fn node(field: &str, got: u64) -> Result<NodeId, ConvertError> {
     number(field, got, 1..=u64::MAX).map(NodeId)
 }
 
@@ -189,7 +187,7 @@ pub(super) fn address(field: &str, value: String) -> Result<String, ConvertError
     if value.len() <= MAX_TEXT && value.rsplit_once(':').is_some_and(port) {
         return Ok(value);
     }
-    Err(ConvertError::new(field, "host:port", format!("{:?}", clip(&value))))
+    Err(ConvertError::new(field, "host:port", quoted(&value)))
 }
 
 /// A text shortened to what the other side accepts, at a character's border.

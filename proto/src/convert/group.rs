@@ -2,8 +2,8 @@
 
 use super::MAX_INSTANCES;
 use super::field::{
-    ConvertError, address, at_most, electorate, epoch, name, names, nodes, optional_name, real_electorate,
-    real_epoch, required, revision, span,
+    ConvertError, address, at_most, electorate, epoch, name, names, nodes, optional_name, quoted,
+    real_electorate, real_epoch, required, revision, span,
 };
 use super::field::{micros, number};
 use super::vote::{ids, reason, texts};
@@ -41,7 +41,7 @@ impl TryFrom<v1::Terms> for Terms {
 pub fn mode(field: &str, got: &str) -> Result<Mode, ConvertError> {
     match got {
         "async" => Ok(Mode::Async),
-        _ => Err(ConvertError::new(field, "async", format!("{got:?}"))),
+        _ => Err(ConvertError::new(field, "async", quoted(got))),
     }
 }
 

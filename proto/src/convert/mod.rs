@@ -3,14 +3,18 @@
 //! Outwards (`From<core>`) cannot fail. Inwards (`TryFrom<wire>`) trusts nothing: every name, number, list and text is
 //! checked and bounded here, so that the core never sees a value it could not have made itself.
 
+mod answer;
 mod field;
 mod group;
 mod message;
 mod node;
 mod rejected;
+mod request;
+mod status;
 mod vote;
 
 pub use field::ConvertError;
+pub use field::{name, node as node_id};
 pub use group::mode;
 pub use message::{FromAgent, agent_message, hello};
 pub use node::{NodeHello, StandingQuery};

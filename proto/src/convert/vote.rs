@@ -6,10 +6,10 @@ use super::field::{
     span,
 };
 use crate::v1;
-use regent_core::ids::{Lsn, Position, Seq};
+use regent_core::ids::{Lsn, NodeId, Position, Seq};
 use regent_core::message::{Role, Solicit};
 use regent_core::quorum::Electorate;
-use regent_core::vote::{Certificate, Reason, Vote};
+use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
 
 impl From<Seq> for v1::Seq {
     fn from(seq: Seq) -> v1::Seq {
@@ -163,10 +163,27 @@ impl TryFrom<v1::Certificate> for Certificate {
             .into_iter()
             .map(|vote| Vote::try_from(vote).map_err(|error| error.within("votes")))
             .collect::<Result<_, _>>()?;
-        let count = votes.len();
-        Certificate::new(votes)
-            .map_err(|why| ConvertError::new("votes", why.to_string(), format!("{count} that do not decide")))
+        Certificate::new(votes).map_err(undecided)
     }
+}
+
+fn undecided(why: NoCertificate) -> ConvertError {
+    let (expected, got) = match why {
+        NoCertificate::Empty => ("votes".to_owned(), "none".to_owned()),
+        NoCertificate::Mixed => {
+            ("votes for one group, epoch and name".to_owned(), "different ones".to_owned())
+        }
+        NoCertificate::Twice(id) => ("each witness once".to_owned(), format!("witness {id} twice")),
+        NoCertificate::Minority { electorate, voters } => (
+            format!("a majority of the nodes {}", listed(electorate)),
+            format!("the votes of {}", listed(voters)),
+        ),
+    };
+    ConvertError::new("votes", expected, got)
+}
+
+fn listed(ids: impl IntoIterator<Item = NodeId>) -> String {
+    ids.into_iter().map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl From<Solicit> for v1::Solicit {

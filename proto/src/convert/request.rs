@@ -1,0 +1,120 @@
+//! What is asked of a node.
+
+use super::MAX_SPAN_US;
+use super::answer::millis;
+use super::field::{ConvertError, at_most, electorate, epoch, name, number, optional_name, real_electorate};
+use super::group::mode;
+use super::vote::ids;
+use crate::api::{Consistency, NewElectorate, NewGroup, PrimaryQuery, Switchover, WatchQuery};
+use crate::v1;
+use std::time::Duration;
+
+impl From<PrimaryQuery> for v1::GetPrimaryRequest {
+    fn from(query: PrimaryQuery) -> v1::GetPrimaryRequest {
+        let consistency = match query.consistency {
+            Consistency::Linearizable => v1::Consistency::Linearizable,
+            Consistency::Local => v1::Consistency::Local,
+        };
+        v1::GetPrimaryRequest { group: query.group.into(), consistency: consistency.into() }
+    }
+}
+
+impl TryFrom<v1::GetPrimaryRequest> for PrimaryQuery {
+    type Error = ConvertError;
+    fn try_from(query: v1::GetPrimaryRequest) -> Result<PrimaryQuery, ConvertError> {
+        let unknown = |_| ConvertError::new("consistency", "LINEARIZABLE or LOCAL", query.consistency);
+        let consistency = match v1::Consistency::try_from(query.consistency).map_err(unknown)? {
+            v1::Consistency::Linearizable => Consistency::Linearizable,
+            v1::Consistency::Local => Consistency::Local,
+        };
+        Ok(PrimaryQuery { group: name("group", query.group)?, consistency })
+    }
+}
+
+impl From<WatchQuery> for v1::WatchRequest {
+    fn from(query: WatchQuery) -> v1::WatchRequest {
+        v1::WatchRequest {
+            groups: query.groups.into_iter().map(Into::into).collect(),
+            from: query.from.into_iter().map(|(group, epoch)| (group.into(), epoch.0)).collect(),
+        }
+    }
+}
+
+/// The most groups that can be named in one watch; all of them need no names.
+const MAX_WATCHED: usize = 1_024;
+
+impl TryFrom<v1::WatchRequest> for WatchQuery {
+    type Error = ConvertError;
+    fn try_from(query: v1::WatchRequest) -> Result<WatchQuery, ConvertError> {
+        at_most("groups", query.groups.len(), MAX_WATCHED)?;
+        at_most("from", query.from.len(), MAX_WATCHED)?;
+        let seen = |(group, seen)| Ok((name("from", group)?, epoch("from", seen)?));
+        Ok(WatchQuery {
+            groups: query.groups.into_iter().map(|group| name("groups", group)).collect::<Result<_, _>>()?,
+            from: query.from.into_iter().map(seen).collect::<Result<_, ConvertError>>()?,
+        })
+    }
+}
+
+impl From<NewGroup> for v1::CreateGroupRequest {
+    fn from(new: NewGroup) -> v1::CreateGroupRequest {
+        v1::CreateGroupRequest {
+            group: new.group.into(),
+            ttl_ms: new.ttl.map(millis),
+            suspicion_ms: new.suspicion.map(millis),
+            mode: new.mode.map(|mode| mode.to_string()),
+            max_promotion_lag: new.max_promotion_lag,
+            first: new.first.map(Into::into),
+            electorate: ids(new.electorate.unwrap_or_default()),
+        }
+    }
+}
+
+impl TryFrom<v1::CreateGroupRequest> for NewGroup {
+    type Error = ConvertError;
+    fn try_from(new: v1::CreateGroupRequest) -> Result<NewGroup, ConvertError> {
+        let electorate = electorate("electorate", new.electorate)?;
+        Ok(NewGroup {
+            group: name("group", new.group)?,
+            ttl: span("ttl_ms", new.ttl_ms)?,
+            suspicion: span("suspicion_ms", new.suspicion_ms)?,
+            mode: new.mode.map(|got| mode("mode", &got)).transpose()?,
+            max_promotion_lag: new.max_promotion_lag,
+            first: optional_name("first", new.first)?,
+            electorate: (!electorate.is_empty()).then_some(electorate),
+        })
+    }
+}
+
+/// Only bounded here: which terms make sense is for the log to say, with the range it accepts.
+fn span(field: &str, got: Option<u64>) -> Result<Option<Duration>, ConvertError> {
+    let span = |got| number(field, got, 0..=MAX_SPAN_US / 1_000).map(Duration::from_millis);
+    got.map(span).transpose()
+}
+
+impl From<Switchover> for v1::SwitchoverRequest {
+    fn from(wish: Switchover) -> v1::SwitchoverRequest {
+        v1::SwitchoverRequest { group: wish.group.into(), to: wish.to.map(Into::into) }
+    }
+}
+
+impl TryFrom<v1::SwitchoverRequest> for Switchover {
+    type Error = ConvertError;
+    fn try_from(wish: v1::SwitchoverRequest) -> Result<Switchover, ConvertError> {
+        Ok(Switchover { group: name("group", wish.group)?, to: optional_name("to", wish.to)? })
+    }
+}
+
+impl From<NewElectorate> for v1::SetElectorateRequest {
+    fn from(wish: NewElectorate) -> v1::SetElectorateRequest {
+        v1::SetElectorateRequest { group: wish.group.into(), electorate: ids(wish.electorate) }
+    }
+}
+
+impl TryFrom<v1::SetElectorateRequest> for NewElectorate {
+    type Error = ConvertError;
+    fn try_from(wish: v1::SetElectorateRequest) -> Result<NewElectorate, ConvertError> {
+        let electorate = real_electorate("electorate", wish.electorate)?;
+        Ok(NewElectorate { group: name("group", wish.group)?, electorate })
+    }
+}

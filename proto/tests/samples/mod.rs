@@ -1,0 +1,281 @@
+//! Random values of everything that crosses the wire, within what the core can make.
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use regent_core::command::{Instance, Mode, Terms};
+use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Position, RegionName, Revision, Seq};
+use regent_core::message::{Refusal, Release, Report, Role, Solicit, Standing, ToAgent, ToNode, ToWitness};
+use regent_core::quorum::Electorate;
+use regent_core::state::{Change, Group};
+use regent_core::vote::{Certificate, Reason, Vote};
+use std::time::Duration;
+
+pub fn group_name() -> impl Strategy<Value = GroupName> {
+    "[a-z0-9][a-z0-9_-]{0,62}".prop_map(|text| GroupName::new(text).unwrap())
+}
+
+pub fn instance_name() -> impl Strategy<Value = InstanceName> {
+    "[a-z0-9][a-z0-9_-]{0,62}".prop_map(|text| InstanceName::new(text).unwrap())
+}
+
+pub fn region() -> impl Strategy<Value = RegionName> {
+    "[a-z][a-z0-9-]{0,20}".prop_map(|text| RegionName::new(text).unwrap())
+}
+
+pub fn address() -> impl Strategy<Value = String> {
+    ("[a-z0-9.]{1,30}", 1u16..).prop_map(|(host, port)| format!("{host}:{port}"))
+}
+
+pub fn instance() -> impl Strategy<Value = Instance> {
+    (region(), address()).prop_map(|(region, address)| Instance { region, address })
+}
+
+fn distinct_names() -> impl Strategy<Value = Vec<InstanceName>> {
+    btree_set(instance_name(), 0..5).prop_map(|names| names.into_iter().rev().collect())
+}
+
+pub fn electorate() -> impl Strategy<Value = Electorate> {
+    btree_set((1u64..).prop_map(NodeId), 1..8)
+}
+
+pub fn epoch() -> impl Strategy<Value = Epoch> {
+    (1..=i64::MAX as u64).prop_map(Epoch)
+}
+
+fn any_epoch() -> impl Strategy<Value = Epoch> {
+    (0..=i64::MAX as u64).prop_map(Epoch)
+}
+
+fn revision() -> impl Strategy<Value = Revision> {
+    (0..=i64::MAX as u64).prop_map(Revision)
+}
+
+fn seq() -> impl Strategy<Value = Seq> {
+    any::<(u64, u64)>().prop_map(|(incarnation, number)| Seq { incarnation, number })
+}
+
+fn span() -> impl Strategy<Value = Duration> {
+    (1u64..=3_600_000_000).prop_map(Duration::from_micros)
+}
+
+pub fn position() -> impl Strategy<Value = Position> {
+    any::<(u32, u64, u64, u64)>().prop_map(|(timeline, received, flushed, replayed)| Position {
+        timeline,
+        received: Lsn(received),
+        flushed: Lsn(flushed),
+        replayed: Lsn(replayed),
+    })
+}
+
+pub fn reason() -> impl Strategy<Value = Reason> {
+    use Reason::{First, Joined, PostgresDied, Reaffirmed, Silent, Switchover, Terms};
+    prop::sample::select(vec![Silent, PostgresDied, Switchover, Joined, Reaffirmed, Terms, First])
+}
+
+pub fn role() -> impl Strategy<Value = Role> {
+    prop::sample::select(vec![Role::Preparing, Role::Stopped, Role::Standby, Role::Primary, Role::Refused])
+}
+
+pub fn vote() -> impl Strategy<Value = Vote> {
+    let who = (group_name(), 1u64.., instance_name(), distinct_names(), electorate());
+    let when = (epoch(), any::<(prop::sample::Index, prop::sample::Index)>(), revision());
+    (who, when, option::of(seq()), span(), reason()).prop_map(
+        |((group, witness, named, rest, electorate), (floor, (since, basis), revision), seq, ttl, reason)| {
+            Vote {
+                group,
+                witness: NodeId(witness),
+                floor,
+                named,
+                since: Epoch(since.index(usize::try_from(floor.0).unwrap()) as u64),
+                rest,
+                seq,
+                ttl,
+                basis: Epoch(basis.index(usize::try_from(floor.0).unwrap()) as u64),
+                revision,
+                electorate,
+                reason,
+            }
+        },
+    )
+}
+
+/// All members of one vote's electorate say the same.
+pub fn certificate() -> impl Strategy<Value = Certificate> {
+    vote().prop_map(|vote| {
+        let voters = vote.electorate.clone();
+        let votes = voters.into_iter().map(|witness| Vote { witness, ..vote.clone() }).collect();
+        Certificate::new(votes).unwrap()
+    })
+}
+
+pub fn report() -> impl Strategy<Value = Report> {
+    let who = (group_name(), instance_name(), seq(), role(), position());
+    let epochs = (option::of(epoch()), any_epoch(), any_epoch(), any_epoch(), any_epoch());
+    let flags = any::<(bool, bool, bool, bool, Option<u64>, u32)>();
+    (who, epochs, flags, ".{0,200}").prop_map(|(who, epochs, flags, trouble)| {
+        let (group, instance, seq, role, position) = who;
+        let (claims, seen, acted, declined, followed) = epochs;
+        let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
+        Report {
+            group,
+            instance,
+            seq,
+            claims,
+            leased,
+            ready,
+            seen,
+            acted,
+            declined,
+            followed,
+            role,
+            streaming,
+            position,
+            system_id,
+            gate_armed,
+            rtt_us,
+            trouble,
+        }
+    })
+}
+
+fn release() -> impl Strategy<Value = Release> {
+    (group_name(), instance_name(), epoch(), option::of(instance_name()), reason())
+        .prop_map(|(group, instance, epoch, to, reason)| Release { group, instance, epoch, to, reason })
+}
+
+pub fn to_witness() -> impl Strategy<Value = ToWitness> {
+    prop_oneof![
+        (group_name(), instance_name(), instance()).prop_map(|(group, instance, at)| ToWitness::Hello {
+            group,
+            instance,
+            at
+        }),
+        report().prop_map(ToWitness::Report),
+        release().prop_map(ToWitness::Release),
+        certificate().prop_map(ToWitness::Show),
+    ]
+}
+
+fn refusal() -> impl Strategy<Value = Refusal> {
+    prop_oneof![
+        any_epoch().prop_map(|floor| Refusal::Stale { floor }),
+        Just(Refusal::NoWord),
+        instance_name().prop_map(|named| Refusal::NamedOther { named }),
+        instance_name().prop_map(|holder| Refusal::Promised { holder }),
+        Just(Refusal::Young),
+        Just(Refusal::Pending),
+        Just(Refusal::NotInElectorate),
+    ]
+}
+
+pub fn to_agent() -> impl Strategy<Value = ToAgent> {
+    prop_oneof![
+        group().prop_map(|group| ToAgent::Known(Box::new(group))),
+        (group_name(), epoch(), seq(), span(), revision()).prop_map(|(group, epoch, seq, ttl, revision)| {
+            ToAgent::Promised { group, epoch, seq, ttl, revision }
+        }),
+        (group_name(), seq(), option::of(refusal())).prop_map(|(group, seq, refused)| ToAgent::Heard {
+            group,
+            seq,
+            refused
+        }),
+        vote().prop_map(ToAgent::Vote),
+        certificate().prop_map(ToAgent::Decided),
+        (group_name(), epoch()).prop_map(|(group, up_to)| ToAgent::Decline { group, up_to }),
+        (group_name(), epoch(), instance_name()).prop_map(|(group, epoch, to)| ToAgent::HandOver {
+            group,
+            epoch,
+            to
+        }),
+    ]
+}
+
+fn solicit() -> impl Strategy<Value = Solicit> {
+    (group_name(), epoch(), instance_name(), revision(), reason())
+        .prop_map(|(group, epoch, named, revision, reason)| Solicit { group, epoch, named, revision, reason })
+}
+
+pub fn standing() -> impl Strategy<Value = Standing> {
+    let who = (group_name(), 1u64.., option::of(instance_name()), option::of(instance_name()));
+    let numbers = (any_epoch(), any_epoch(), revision());
+    let lists = (btree_set((1u64..).prop_map(NodeId), 0..8), distinct_names());
+    let heard = vec((instance_name(), any::<u32>()), 0..5);
+    (who, numbers, lists, option::of((instance_name(), epoch())), heard).prop_map(
+        |((group, witness, named, primary), (floor, epoch, revision), lists, promised, hears)| Standing {
+            group,
+            witness: NodeId(witness),
+            floor,
+            named,
+            epoch,
+            primary,
+            revision,
+            electorate: lists.0,
+            promised,
+            may_name: lists.1,
+            hears,
+        },
+    )
+}
+
+pub fn to_node() -> impl Strategy<Value = ToNode> {
+    prop_oneof![
+        vote().prop_map(ToNode::Vote),
+        certificate().prop_map(ToNode::Decided),
+        solicit().prop_map(ToNode::Solicit),
+        standing().prop_map(ToNode::Standing),
+    ]
+}
+
+pub fn change() -> impl Strategy<Value = Change> {
+    let positions = btree_map(instance_name(), position(), 0..4);
+    let since = any::<prop::sample::Index>();
+    (revision(), epoch(), since, instance_name(), reason(), electorate(), positions, any::<u64>()).prop_map(
+        |(revision, epoch, since, primary, reason, voters, positions, at_unix_ms)| Change {
+            revision,
+            epoch,
+            primary,
+            since: Epoch(since.index(usize::try_from(epoch.0).unwrap()) as u64 + 1),
+            reason,
+            voters: voters.into_iter().rev().collect(),
+            positions,
+            at_unix_ms,
+        },
+    )
+}
+
+pub fn group() -> impl Strategy<Value = Group> {
+    let names = (group_name(), option::of((instance_name(), epoch())), option::of(instance_name()));
+    let electorates = (electorate(), option::of(electorate()), option::of(electorate()));
+    let terms = (span(), span(), any::<u64>());
+    let lists = (distinct_names(), btree_map(instance_name(), instance(), 0..5), vec(change(), 0..4));
+    (names, revision(), electorates, terms, lists, any::<Option<u64>>()).prop_map(
+        |(
+            (name, primary, first),
+            revision,
+            electorates,
+            (ttl, suspicion, max_promotion_lag),
+            lists,
+            system_id,
+        )| {
+            let (primary, epoch) = primary.unzip();
+            let epoch = epoch.unwrap_or_default();
+            Group {
+                name,
+                revision,
+                epoch,
+                primary,
+                since: epoch,
+                succession: lists.0,
+                electorate: electorates.0,
+                former_electorate: electorates.1,
+                desired_electorate: electorates.2,
+                terms: Terms { ttl, suspicion, mode: Mode::Async, max_promotion_lag },
+                first,
+                instances: lists.1,
+                system_id,
+                history: lists.2,
+            }
+        },
+    )
+}
