@@ -122,6 +122,8 @@ pub struct Agent {
     report_at: Time,
     rtt: BTreeMap<NodeId, Duration>,
     vouchers: Vouchers,
+    /// The last promise of each witness for an epoch that is not acted on yet, and the send time it answers.
+    early: BTreeMap<NodeId, (Epoch, Time, Duration)>,
     /// What the gate was opened to last; zero: closed.
     open_until: Time,
     opened: Epoch,
@@ -147,6 +149,7 @@ impl Agent {
             report_at: now,
             rtt: BTreeMap::new(),
             vouchers: Vouchers::default(),
+            early: BTreeMap::new(),
             open_until: Time::ZERO,
             opened: Epoch(0),
             handing_over: None,
@@ -227,9 +230,8 @@ impl Agent {
         match message {
             ToAgent::Known(group) => self.know(*group, out),
             ToAgent::Promised { epoch, seq, ttl, .. } => {
-                let sent = self.answered(node, seq, now);
-                if let Some(sent) = sent.filter(|_| Some(epoch) == self.office()) {
-                    self.vouchers.add(node, sent, ttl);
+                if let Some(sent) = self.answered(node, seq, now) {
+                    self.promised(node, epoch, sent, ttl);
                 }
             }
             ToAgent::Heard { seq, refused, .. } => {
@@ -264,6 +266,15 @@ impl Agent {
         }
         let at = self.sends.binary_search_by_key(&seq.number, |(number, _)| *number).ok()?;
         Some(self.sends[at].1)
+    }
+
+    /// A promise may come before the votes that it is for: it counts from the moment the epoch is acted on.
+    fn promised(&mut self, node: NodeId, epoch: Epoch, sent: Time, ttl: Duration) {
+        if Some(epoch) == self.office() {
+            self.vouchers.add(node, sent, ttl);
+        } else if epoch > self.durable.acted {
+            self.early.insert(node, (epoch, sent, ttl));
+        }
     }
 
     fn know(&mut self, group: Group, out: &mut Vec<Effect>) {

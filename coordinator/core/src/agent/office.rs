@@ -84,6 +84,9 @@ impl Agent {
     }
 
     fn count_votes(&mut self, epoch: Epoch) {
+        for (witness, (_, sent, ttl)) in self.early.iter().filter(|(_, (early, ..))| *early == epoch) {
+            self.vouchers.add(*witness, *sent, *ttl);
+        }
         let vouchers: Vec<_> = self.votes.values().filter(|vote| vote.floor == epoch).cloned().collect();
         for vote in vouchers {
             if let Some(sent) = vote.seq.and_then(|seq| self.sent(seq)) {

@@ -260,6 +260,8 @@ impl Agent {
         let upstream = self.upstream()?;
         match seen.role {
             Role::Primary => Some((Task::StopImmediately, "another is primary")),
+            // Until the first primary has made its database there is nothing to copy.
+            Role::Preparing if self.blank_group() => None,
             Role::Preparing => Some((Task::Clone(upstream), "has no data yet")),
             Role::Stopped if self.postgres.rewind_failed => {
                 Some((Task::Clone(upstream), "could not be rewound"))

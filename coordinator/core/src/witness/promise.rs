@@ -55,6 +55,20 @@ impl Seat {
         Ok(())
     }
 
+    /// The epoch a report is answered for: the one it claims, or, for a moment after a vote of this witness, the one it
+    /// was named for, as if it claimed already. It cannot know yet; when the votes reach it, the promises of the
+    /// reports it sent meanwhile are with them or close behind, and the lease does not lapse for the length of another
+    /// round trip. It is the same promise under the same rules. It is over a ttl after the vote: one who never claims
+    /// holds nobody up for longer than that.
+    pub fn answered_epoch(&self, report: &Report, now: Time) -> Option<Epoch> {
+        let named = || {
+            let link = self.link().filter(|link| link.vote.is_some() && link.named == report.instance)?;
+            let early = self.voted_within(self.durable.group.terms.ttl, now);
+            (early && report.declined < link.epoch).then_some(link.epoch)
+        };
+        report.claims.or_else(named)
+    }
+
     /// A claim that has no lease anyway must not keep a solicited vote waiting for ever (finding F11a).
     fn pending_bars(&self, report: &Report, epoch: Epoch, now: Time) -> bool {
         !report.leased

@@ -73,6 +73,7 @@ pub(super) struct Seat {
     pub released: Option<Release>,
     decided: Option<Certificate>,
     quiet_since: Time,
+    voted_at: Option<Time>,
     young_until: Time,
     repeat_at: Time,
 }
@@ -90,6 +91,7 @@ impl Seat {
             released: None,
             decided: None,
             quiet_since: now,
+            voted_at: None,
             young_until: now + outlived(durable.max_ttl),
             repeat_at: now,
             durable,
@@ -157,7 +159,7 @@ impl Seat {
             return; // duplicated or overtaken
         }
         self.listen(&report, now);
-        let answer = match report.claims {
+        let answer = match self.answered_epoch(&report, now) {
             Some(epoch) => self.promise(&report, epoch, now),
             None => ToAgent::Heard { group: report.group.clone(), seq: report.seq, refused: None },
         };
@@ -185,8 +187,14 @@ impl Seat {
     /// A vote was cast: the named one gets its time.
     pub fn wait_for_claim(&mut self, now: Time) {
         self.quiet_since = now;
+        self.voted_at = Some(now);
         self.repeat_at = now + REPEAT;
         self.released = None;
+    }
+
+    /// Whether the last vote of this run of the witness was cast less than `span` ago.
+    pub fn voted_within(&self, span: Duration, now: Time) -> bool {
+        self.voted_at.is_some_and(|at| now < at + span)
     }
 
     /// Whether the owner has been silent for longer than this witness is patient.
