@@ -28,8 +28,6 @@ pub enum Outcome {
 pub struct Receipt {
     /// When the acknowledgement came.
     pub at_ns: u64,
-    /// Epoch of the lease it was written under.
-    pub epoch: u64,
     /// Timeline it was written on.
     pub timeline: u32,
     /// Position in the log before the commit record.
@@ -84,8 +82,6 @@ struct Line<'a> {
     args: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     res: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    epoch: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lsn: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,11 +144,10 @@ impl Inner {
             Outcome::Unknown(why) => ("info", Some(why.as_str())),
         };
         let node = crate::cluster::topology::REGIONS[write.instance];
-        let (epoch, lsn) = (receipt.map(|r| r.epoch), receipt.map(|r| r.lsn));
-        let (tli, xid) = (receipt.map(|r| r.timeline), receipt.map(|r| r.xid));
+        let (lsn, xid) = (receipt.map(|r| r.lsn), receipt.map(|r| r.xid));
+        let tli = receipt.map(|r| r.timeline);
         let group = crate::cluster::topology::GROUP;
-        let line =
-            Line { t, proc, node, group, kind, f: "insert", args: write.id, res, epoch, lsn, tli, xid };
+        let line = Line { t, proc, node, group, kind, f: "insert", args: write.id, res, lsn, tli, xid };
         // The file is for people; the verdicts come from memory. A full disk shows in everything else.
         if serde_json::to_writer(&mut self.file, &line).is_ok() {
             let _ = self.file.write_all(b"\n");

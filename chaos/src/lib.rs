@@ -1,8 +1,18 @@
 //! Kills regions and must find nothing.
+//!
+//! [`wan`] puts distances between processes of one machine, [`cluster`] runs the real ones, [`workload`] writes,
+//! [`history`] remembers, [`invariants`] judge what was remembered (one file a theorem), [`timeline`] tells what the
+//! processes say they did, and [`demo`] puts it together.
+//!
+//! What is not here, on purpose: any knowledge of how Regent decides. The verdicts rest on what clients saw and on
+//! what is in Postgres' own files, never on what a node or an agent says of itself.
 
 pub mod clock;
 pub mod cluster;
+pub mod demo;
 pub mod history;
 pub mod invariants;
+pub mod terminal;
+pub mod timeline;
 pub mod wan;
 pub mod workload;

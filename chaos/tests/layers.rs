@@ -111,7 +111,17 @@ fn wire_types_stay_at_the_edges() {
 
 #[test]
 fn the_core_knows_no_clock_no_chance_and_no_hash_order() {
-    let words = ["Instant::", "SystemTime", "HashMap", "HashSet", "rand::", "tokio", "std::env", "std::fs", "std::net"];
+    let words = [
+        "Instant::",
+        "SystemTime",
+        "HashMap",
+        "HashSet",
+        "rand::",
+        "tokio",
+        "std::env",
+        "std::fs",
+        "std::net",
+    ];
     let hits = lines_with("coordinator/core/src", &words, &[]);
     assert!(hits.is_empty(), "{}", hits.join("\n"));
 }

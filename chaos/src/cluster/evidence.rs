@@ -1,6 +1,7 @@
 //! What the files of a dead primary still say: where its successor left its timeline, and which commits lie behind.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,7 +14,7 @@ const SEGMENT: u64 = 16 * 1024 * 1024;
 /// Where `timeline` was left, according to the history file of its successor in `data_dir`.
 pub fn fork(data_dir: &Path, successor: u32, timeline: u32) -> anyhow::Result<u64> {
     let path = data_dir.join(format!("pg_wal/{successor:08X}.history"));
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let of_timeline = |line: &str| {
         let mut words = line.split_whitespace();
         (words.next()?.parse() == Ok(timeline)).then(|| parse_lsn(words.next()?)).flatten()
@@ -21,6 +22,28 @@ pub fn fork(data_dir: &Path, successor: u32, timeline: u32) -> anyhow::Result<u6
     text.lines()
         .find_map(of_timeline)
         .with_context(|| format!("{} has no timeline {timeline}", path.display()))
+}
+
+/// Copies the two segments of the log that were written last, so that `to` can be read by [`tail`] later.
+pub fn copy_newest(data_dir: &Path, to: &Path) -> anyhow::Result<()> {
+    let from = data_dir.join("pg_wal");
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(&from).with_context(|| format!("cannot read {}", from.display()))? {
+        let (entry, is_segment) = entry.map(|entry| (entry.file_name(), is_segment(&entry.file_name())))?;
+        if is_segment {
+            segments.push((fs::metadata(from.join(&entry))?.modified()?, entry));
+        }
+    }
+    segments.sort();
+    fs::create_dir_all(to.join("pg_wal"))?;
+    for (_, name) in segments.iter().rev().take(2) {
+        fs::copy(from.join(name), to.join("pg_wal").join(name))?;
+    }
+    Ok(())
+}
+
+fn is_segment(name: &std::ffi::OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Reads the commits behind `fork` in the log of a server that does not run.
@@ -85,10 +108,10 @@ mod tests {
     #[test]
     fn a_history_file_tells_where_a_timeline_was_left() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("pg_wal")).unwrap();
+        fs::create_dir(dir.path().join("pg_wal")).unwrap();
         let text =
             "1\t0/3000148\tno recovery target specified\n\n2\t0/5000000\tno recovery target specified\n";
-        std::fs::write(dir.path().join("pg_wal/00000003.history"), text).unwrap();
+        fs::write(dir.path().join("pg_wal/00000003.history"), text).unwrap();
         assert_eq!(fork(dir.path(), 3, 1).unwrap(), 0x3000148);
         assert_eq!(fork(dir.path(), 3, 2).unwrap(), 0x5000000);
         assert!(fork(dir.path(), 3, 7).is_err());

@@ -64,7 +64,8 @@ impl Programs {
     }
 }
 
-fn postgres_bin() -> anyhow::Result<PathBuf> {
+/// Where the programs of the newest Postgres are.
+pub fn postgres_bin() -> anyhow::Result<PathBuf> {
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -184,7 +185,8 @@ pub fn reap(run: &Path, leases: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn user() -> anyhow::Result<Option<User>> {
+/// Whom to run as: nobody else, unless this is root.
+pub fn user() -> anyhow::Result<Option<User>> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
     }

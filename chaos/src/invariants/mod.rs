@@ -9,7 +9,7 @@ mod testing {
 
     /// A write that was acknowledged.
     pub fn write(id: u64, instance: usize, timeline: u32, invoked_ns: u64, at_ns: u64) -> Write {
-        let receipt = Receipt { at_ns, epoch: timeline.into(), timeline, lsn: id * 100, xid: id + 700 };
+        let receipt = Receipt { at_ns, timeline, lsn: id * 100, xid: id + 700 };
         let outcome = Outcome::Acknowledged(receipt);
         Write { id, client: "us-west", instance, invoked_ns, outcome }
     }

@@ -1,8 +1,13 @@
 //! S1: for epochs e < f, no write acknowledged under e was invoked after a write under f was acknowledged.
-//! And, from S2: an epoch has one primary, a timeline is written by one instance.
+//! And, from S2: a timeline is written by one instance.
 //!
-//! Sorting by epoch makes the check exact and O(n log n): a write may be invoked at the latest when the first
-//! acknowledgement of any later epoch comes.
+//! A write tells its timeline, not its epoch: a row inserted while its server was being promoted commits under an
+//! epoch that did not hold yet when the row was made. Each promotion begins a timeline of a higher number, so along
+//! the chain of primaries the two have one order; and two that were promoted from the same timeline, which would
+//! give theirs the same number, are caught as one timeline with two writers.
+//!
+//! Sorting makes the check exact and O(n log n): a write may be invoked at the latest when the first acknowledgement
+//! on any later timeline comes.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +22,7 @@ pub struct Report {
     pub acknowledged: usize,
     /// Rows acknowledged by an old primary although they were sent after the new one had acknowledged.
     pub late: Vec<u64>,
-    /// Rows of an epoch or timeline that another instance has written in as well.
+    /// Rows on a timeline that another instance has written on as well.
     pub shared: Vec<u64>,
 }
 
@@ -35,29 +40,26 @@ pub fn check(writes: &[Write]) -> Report {
 }
 
 fn late(acknowledged: &[(&Write, &Receipt)]) -> Vec<u64> {
-    let mut first: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut first: BTreeMap<u32, u64> = BTreeMap::new();
     for (_, receipt) in acknowledged {
-        let earliest = first.entry(receipt.epoch).or_insert(u64::MAX);
+        let earliest = first.entry(receipt.timeline).or_insert(u64::MAX);
         *earliest = receipt.at_ns.min(*earliest);
     }
-    // From the newest epoch down: when the first acknowledgement of any later one came.
+    // From the newest timeline down: when the first acknowledgement on any later one came.
     let mut limits = BTreeMap::new();
     let mut limit = u64::MAX;
-    for (epoch, earliest) in first.into_iter().rev() {
-        limits.insert(epoch, limit);
+    for (timeline, earliest) in first.into_iter().rev() {
+        limits.insert(timeline, limit);
         limit = limit.min(earliest);
     }
-    let is_late = |(write, receipt): &&(&Write, &Receipt)| write.invoked_ns > limits[&receipt.epoch];
+    let is_late = |(write, receipt): &&(&Write, &Receipt)| write.invoked_ns > limits[&receipt.timeline];
     acknowledged.iter().filter(is_late).map(|(write, _)| write.id).collect()
 }
 
 fn shared(acknowledged: &[(&Write, &Receipt)]) -> Vec<u64> {
-    let mut by_epoch = BTreeMap::new();
-    let mut by_timeline = BTreeMap::new();
+    let mut writers = BTreeMap::new();
     let is_foreign = |(write, receipt): &&(&Write, &Receipt)| {
-        let of_epoch = *by_epoch.entry(receipt.epoch).or_insert(write.instance);
-        let of_timeline = *by_timeline.entry(receipt.timeline).or_insert(write.instance);
-        of_epoch != write.instance || of_timeline != write.instance
+        *writers.entry(receipt.timeline).or_insert(write.instance) != write.instance
     };
     acknowledged.iter().filter(is_foreign).map(|(write, _)| write.id).collect()
 }
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_primary_that_acknowledges_later_is_caught_even_two_epochs_back() {
+    fn an_old_primary_that_acknowledges_later_is_caught_even_two_timelines_back() {
         let new = [write(1, 1, 2, 50, 60), write(2, 2, 3, 200, 210)];
         for (sent, answered) in [(61, 62), (205, 211), (400, 500)] {
             let late = write(9, 0, 1, sent, answered);

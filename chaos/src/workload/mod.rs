@@ -93,7 +93,7 @@ pub struct Table;
 impl Table {
     /// Makes it.
     pub const CREATE: &str = "CREATE TABLE IF NOT EXISTS regent_writes(id bigint PRIMARY KEY, client text, \
-        instance text, epoch bigint, timeline int, written_at timestamptz DEFAULT clock_timestamp())";
+        instance text, timeline int, written_at timestamptz DEFAULT clock_timestamp())";
 
     /// Reads the numbers of the rows that `address` has.
     pub async fn rows(

@@ -69,9 +69,8 @@ impl Session {
 
     fn insert(&self, id: u64, target: usize) -> String {
         format!(
-            "INSERT INTO regent_writes(id, client, instance, epoch, timeline) \
-             SELECT {id}, '{}', '{}', epoch, {TIMELINE} FROM regent_gate() \
-             RETURNING epoch, timeline, pg_current_wal_insert_lsn() - '0/0', pg_current_xact_id()",
+            "INSERT INTO regent_writes(id, client, instance, timeline) VALUES ({id}, '{}', '{}', {TIMELINE}) \
+             RETURNING timeline, pg_current_wal_insert_lsn() - '0/0', pg_current_xact_id()",
             self.region,
             instance(target),
         )
@@ -92,8 +91,9 @@ fn outcome(answer: Result<Vec<SimpleQueryRow>, NoAnswer>) -> Outcome {
 
 fn receipt(row: &SimpleQueryRow, at_ns: u64) -> Option<Receipt> {
     let number = |column| row.get(column)?.parse::<u64>().ok();
-    let timeline = number(1)? as u32;
-    Some(Receipt { at_ns, epoch: number(0)?, timeline, lsn: number(2)?, xid: number(3)? & 0xffff_ffff })
+    // The log's records have the lower half of the transaction's number.
+    let xid = number(2)? & 0xffff_ffff;
+    Some(Receipt { at_ns, timeline: number(0)? as u32, lsn: number(1)?, xid })
 }
 
 /// Keeps a connection warm.

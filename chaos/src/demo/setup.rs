@@ -1,0 +1,81 @@
+//! From nothing to a group that is whole, with the role and the table of the writers in it.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use crate::cluster::Cluster;
+use crate::cluster::admin::{Admin, View, insist, wait_for};
+use crate::cluster::run_dir::Programs;
+use crate::cluster::topology::{GROUP, REGIONS, RoundTrips};
+use crate::terminal::Stage;
+use crate::workload::{Account, Table};
+
+/// initdb and two copies of it on a busy machine.
+const WHOLE: Duration = Duration::from_secs(180);
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Starts the regions, creates the group, waits until all stream, and lets the writers in.
+pub async fn start(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)> {
+    let mut cluster = Cluster::start(Programs::find()?, round_trips)?;
+    match prepare(&mut cluster).await {
+        Ok(account) => Ok((cluster, account)),
+        Err(error) => {
+            cluster.keep_files();
+            Err(error).with_context(|| format!("logs are in {}", cluster.run_dir().path().display()))
+        }
+    }
+}
+
+async fn prepare(cluster: &mut Cluster) -> anyhow::Result<Account> {
+    let [a, b, c] = cluster.round_trips.ms();
+    let stage = Stage::begin(format!("three regions, {a}/{b}/{c} ms apart"));
+    let admin = Admin::of(cluster);
+    tokio::select! {
+        created = insist("creating the group", ANSWER, async || admin.create_group().await) => created?,
+        died = watch_over(cluster) => died?,
+    }
+    stage.done(REGIONS.join(", "));
+
+    let mut stage = Stage::begin("PostgreSQL in each, streaming");
+    let view = wait_for(cluster, "all standbys stream", WHOLE, View::is_whole, |view| {
+        stage.tell(format!("{} of {} stream", view.streaming, REGIONS.len() - 1));
+    })
+    .await?;
+    stage.done(&view.forecast);
+    let primary = view.primary.context("a whole group has a primary")?;
+    let account = Account { user: "demo".into(), password: "demo".into(), database: "postgres".into() };
+    let_writers_in(cluster, primary, &account)?;
+    Ok(account)
+}
+
+/// Ends, with an error, when a process ends that should not.
+async fn watch_over(cluster: &mut Cluster) -> anyhow::Result<()> {
+    loop {
+        cluster.check_alive()?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// As the superuser, who may only come in through the unix socket: a role and a table.
+fn let_writers_in(cluster: &Cluster, primary: usize, account: &Account) -> anyhow::Result<()> {
+    let Account { user, password, .. } = account;
+    let sql = format!(
+        "CREATE ROLE {user} LOGIN PASSWORD '{password}';\nGRANT CREATE ON SCHEMA public TO {user};\n\
+         SET ROLE {user};\n{};\n",
+        Table::CREATE,
+    );
+    let (dir, port) = (cluster.run_dir().region(primary), cluster.postgres(primary).port());
+    let mut psql = Command::new(cluster.postgres_bin().join("psql"));
+    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres"]);
+    psql.arg("-h").arg(&dir).args(["-p", &port.to_string(), "-c", &sql]).current_dir(&dir);
+    if let Some(account) = cluster.run_dir().user() {
+        psql.uid(account.uid).gid(account.gid);
+    }
+    let output = psql.output().context("cannot run psql")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cannot prepare group {GROUP} in {}: {said}", REGIONS[primary]);
+    Ok(())
+}

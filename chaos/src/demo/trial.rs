@@ -1,0 +1,246 @@
+//! One fault, from calm to calm.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::fault::{Fault, bring_home};
+use super::figures::{ClientGap, Trial, longest_silence};
+use crate::clock::ms_between;
+use crate::cluster::admin::{View, wait_for};
+use crate::cluster::topology::{REGIONS, instance};
+use crate::cluster::{Cluster, Loss, evidence};
+use crate::history::{History, Outcome, Write};
+use crate::invariants::accounted_rows::{self, Tail};
+use crate::invariants::one_writable_primary;
+use crate::terminal::Stage;
+use crate::timeline::{self, Step, Track};
+use crate::workload::{Account, Clients, Table, Workload};
+
+/// Where primary and Raft leader are when a trial begins.
+const HOME: usize = 0;
+/// Rows that clients of each region must have written before the fault: a trial of idle clients says nothing.
+const WARM: usize = 50;
+const CALM: Duration = Duration::from_secs(120);
+/// A primary that has not written by then will not.
+const NEVER: Duration = Duration::from_secs(30);
+/// Written on after the first new row, so that what happens beside (the new Raft leader) is seen, too.
+const AFTERWARDS: Duration = Duration::from_secs(3);
+/// How much of that counts for the gap.
+const WINDOW_NS: u64 = 1_000_000_000;
+
+/// The cluster, and what earlier trials found out.
+pub struct Trials {
+    /// The regions.
+    pub cluster: Cluster,
+    account: Account,
+    history: History,
+    tails: Vec<Tail>,
+    lost: BTreeSet<u64>,
+    done: usize,
+}
+
+impl Trials {
+    /// None yet.
+    pub fn new(cluster: Cluster, account: Account) -> anyhow::Result<Trials> {
+        let history = History::create(&cluster.run_dir().path().join("history.jsonl"))?;
+        Ok(Trials { cluster, account, history, tails: Vec::new(), lost: BTreeSet::new(), done: 0 })
+    }
+
+    /// How writers log in.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Makes one fault, waits until all is well again, and checks everything that was ever written.
+    pub async fn run(&mut self, fault: Fault) -> anyhow::Result<Trial> {
+        self.done += 1;
+        let before = self.calm().await?;
+        let heir = before.heir.context("a whole group has an heir")?;
+        let workload = self.start_writers().await?;
+        let stage = Stage::begin(fault.words());
+        self.cluster.wan().forget_lateness();
+        let loss = fault.inject(&mut self.cluster, HOME, heir).await?;
+        let old_files = self.old_files(fault)?;
+        let first = self.wait_for_writes(fault, loss).await;
+        let lateness = self.cluster.wan().lateness();
+        let end_ns = crate::clock::now_ns();
+        let first = match first {
+            Ok(first) => first,
+            Err(error) => {
+                timeline::print(&self.timeline(loss, None, end_ns));
+                return Err(error);
+            }
+        };
+        stage.done(format!("{} processes killed in {}", loss.processes, REGIONS[HOME]));
+        self.read_tail(&old_files, first.as_ref())?;
+        let (rejoin_ms, after) = self.heal(fault).await?;
+        workload.stop().await;
+        let (one_writable_primary, accounted_rows) = self.check(&after).await?;
+        let writes = self.history.writes();
+        let window_end = first.as_ref().map_or(loss.at_ns, at_ns) + WINDOW_NS;
+        let window = loss.at_ns..window_end.max(loss.at_ns + 2 * WINDOW_NS);
+        let gap = |region| longest_silence(&writes, region, window.clone());
+        let refused = |write: &&Write| {
+            window.contains(&write.invoked_ns) && matches!(write.outcome, Outcome::Failed(_))
+        };
+        Ok(Trial {
+            number: self.done,
+            fault,
+            region: REGIONS[HOME],
+            processes_killed: loss.processes,
+            gap_ms: gap(None),
+            first_write_ms: first.as_ref().map(|write| ms_between(loss.at_ns, at_ns(write))),
+            clients: survivors()
+                .map(|c| ClientGap { region: REGIONS[c], gap_ms: gap(Some(REGIONS[c])) })
+                .collect(),
+            new_primary: first.as_ref().map(|write| REGIONS[write.instance]),
+            epochs: [before.epoch, after.epoch],
+            refused: writes.iter().filter(refused).count(),
+            rejoin_ms,
+            one_writable_primary,
+            accounted_rows,
+            lateness,
+            timeline: self.timeline(loss, first.as_ref(), end_ns),
+        })
+    }
+
+    /// Everything streams, and the primary and the Raft leader are at home.
+    async fn calm(&mut self) -> anyhow::Result<View> {
+        let mut stage = Stage::begin("primary and Raft leader together");
+        let whole = |view: &View| view.is_whole();
+        wait_for(&mut self.cluster, "calm", CALM, whole, |_| ()).await?;
+        bring_home(&mut self.cluster, HOME, CALM).await?;
+        let at_home =
+            |view: &View| view.is_whole() && view.primary == Some(HOME) && view.leader == Some(HOME);
+        let tell = |view: &View| stage.tell(format!("{} of 2 standbys stream", view.streaming));
+        let view = wait_for(&mut self.cluster, "calm at home", CALM, at_home, tell).await?;
+        stage.done(format!("in {}, epoch {}", REGIONS[HOME], view.epoch));
+        Ok(view)
+    }
+
+    async fn start_writers(&self) -> anyhow::Result<Workload> {
+        let mut stage = Stage::begin("clients write");
+        let seen = |region: usize| Clients {
+            region: REGIONS[region],
+            instances: self.cluster.postgres_seen_from(region),
+        };
+        let written_before = self.history.acknowledged().0;
+        let workload = Workload::start(survivors().map(seen).collect(), &self.account, &self.history);
+        let start = Instant::now();
+        loop {
+            let written = self.history.acknowledged().0 - written_before;
+            if written >= WARM * survivors().count() && start.elapsed() > Duration::from_secs(2) {
+                let per_second = written as f64 / start.elapsed().as_secs_f64();
+                stage.done(format!("from us-west and eu-west, {per_second:.0} rows/s acknowledged"));
+                return Ok(workload);
+            }
+            if start.elapsed() > NEVER {
+                let last = self.history.writes().into_iter().rev().find(|write| write.receipt().is_none());
+                bail!(
+                    "clients wrote {written} rows in {NEVER:?}; last refusal: {:?}",
+                    last.map(|w| w.outcome)
+                );
+            }
+            stage.tell(format!("{written} rows"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits for the first row on a later timeline, if there must be one, and some more.
+    async fn wait_for_writes(&self, fault: Fault, loss: Loss) -> anyhow::Result<Option<Write>> {
+        let start = Instant::now();
+        while fault.moves_primary() && self.first_write(loss).is_none() {
+            if start.elapsed() > NEVER {
+                bail!("{}: no new primary wrote within {NEVER:?} of the loss", fault.words());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(AFTERWARDS).await;
+        let since = |write: &Write| write.receipt().is_some_and(|receipt| receipt.at_ns > loss.at_ns);
+        if !self.history.writes().iter().any(since) {
+            bail!("{}: nothing was acknowledged afterwards", fault.words());
+        }
+        Ok(self.first_write(loss))
+    }
+
+    /// The first acknowledged write on a later timeline than any row had before the fault.
+    fn first_write(&self, loss: Loss) -> Option<Write> {
+        let writes = self.history.writes();
+        let receipts = writes.iter().filter_map(Write::receipt).filter(|receipt| receipt.at_ns <= loss.at_ns);
+        let before = receipts.map(|receipt| receipt.timeline).max()?;
+        let later = |write: &Write| write.receipt().is_some_and(|receipt| receipt.timeline > before);
+        writes.into_iter().filter(later).min_by_key(at_ns)
+    }
+
+    /// Where the log of the old primary stays as the fault left it. When only Postgres was killed, its agent will
+    /// rewind it as soon as there is a new primary: a copy of the newest part must be made before.
+    fn old_files(&self, fault: Fault) -> anyhow::Result<PathBuf> {
+        let data_dir = self.cluster.data_dir(HOME);
+        if fault != Fault::Postgres {
+            return Ok(data_dir);
+        }
+        let copy = self.cluster.run_dir().path().join(format!("evidence-{}", self.done));
+        evidence::copy_newest(&data_dir, &copy)?;
+        Ok(copy)
+    }
+
+    /// Reads what the old primary had and the new one has not.
+    fn read_tail(&mut self, old_files: &Path, first: Option<&Write>) -> anyhow::Result<()> {
+        let Some(first) = first else { return Ok(()) };
+        let new = first.receipt().map_or(0, |receipt| receipt.timeline);
+        let writes = self.history.writes();
+        let old_timelines = writes.iter().filter_map(|write| Some(write.receipt()?.timeline));
+        let Some(old) = old_timelines.filter(|timeline| *timeline < new).max() else { return Ok(()) };
+        let fork = evidence::fork(&self.cluster.data_dir(first.instance), new, old)?;
+        let bin = self.cluster.postgres_bin();
+        self.tails.push(evidence::tail(bin, old_files, old, fork)?);
+        Ok(())
+    }
+
+    async fn heal(&mut self, fault: Fault) -> anyhow::Result<(f64, View)> {
+        let mut stage = Stage::begin(format!("{} comes back", REGIONS[HOME]));
+        let start = Instant::now();
+        fault.undo(&mut self.cluster, HOME)?;
+        let tell = |view: &View| stage.tell(format!("{} of 2 standbys stream", view.streaming));
+        let view = wait_for(&mut self.cluster, "streaming again", CALM, View::is_whole, tell).await?;
+        let rejoin_ms = start.elapsed().as_secs_f64() * 1e3;
+        stage.done(&view.forecast);
+        Ok((rejoin_ms, view))
+    }
+
+    async fn check(
+        &mut self,
+        after: &View,
+    ) -> anyhow::Result<(one_writable_primary::Report, accounted_rows::Report)> {
+        let writes = self.history.writes();
+        let primary = after.primary.context("a whole group has a primary")?;
+        let rows = Table::rows(self.cluster.postgres(primary), &self.account).await?;
+        let accounted = accounted_rows::check(&writes, &rows, &self.tails, &self.lost);
+        self.lost.extend(&accounted.lost);
+        Ok((one_writable_primary::check(&writes), accounted))
+    }
+
+    fn timeline(&self, loss: Loss, first: Option<&Write>, end_ns: u64) -> Vec<Step> {
+        let events = timeline::read(&self.cluster.audit_files(), loss.at_ns, end_ns);
+        let mut steps = timeline::steps(&events, loss.at_ns);
+        if let Some(first) = first {
+            let what = format!("first write acknowledged by {}", instance(first.instance));
+            let who = format!("client in {}", first.client);
+            steps.push(Step { ms: ms_between(loss.at_ns, at_ns(first)), who, what, track: Track::Write });
+        }
+        steps.sort_by(|a, b| a.ms.total_cmp(&b.ms));
+        steps
+    }
+}
+
+/// The regions in which clients are: those that no fault touches.
+fn survivors() -> impl Iterator<Item = usize> {
+    (0..REGIONS.len()).filter(|region| *region != HOME)
+}
+
+fn at_ns(write: &Write) -> u64 {
+    write.receipt().map_or(u64::MAX, |receipt| receipt.at_ns)
+}

@@ -1,0 +1,142 @@
+//! What happened between the loss and the first write, as the nodes and agents themselves wrote it down: each
+//! appends one line of JSON an event to its audit file, stamped with the clock that all of them share.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::ms_between;
+use crate::terminal::{bold, dim};
+
+/// One line of an audit file. Fields that an event has besides these are of no use here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Event {
+    /// When, in nanoseconds of CLOCK_BOOTTIME.
+    pub t_ns: u64,
+    /// Which process says so.
+    pub proc: String,
+    /// What happened.
+    pub event: String,
+    /// The epoch it is about.
+    pub epoch: Option<u64>,
+    /// The instance it is about.
+    pub instance: Option<String>,
+    /// Raft's term, where it is about the leader.
+    pub term: Option<u64>,
+}
+
+/// Whether a step lies on the way from the loss to the write, or beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Track {
+    /// The write waits for it.
+    Write,
+    /// It happens beside: the log catches up with what the witnesses decided.
+    Beside,
+}
+
+/// One line of the printed timeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// Milliseconds since the loss.
+    pub ms: f64,
+    /// Who says so: a process, or a region's clients.
+    pub who: String,
+    /// What happened.
+    pub what: String,
+    /// Where it is shown.
+    pub track: Track,
+}
+
+/// Reads the events between two times from audit files, in order of time. A file that is not there has none.
+pub fn read(files: &[PathBuf], from_ns: u64, to_ns: u64) -> Vec<Event> {
+    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
+    let mut events: Vec<Event> = Vec::new();
+    for text in texts {
+        // A line that was being written when its process was killed is no event.
+        let read = text.lines().filter_map(|line| serde_json::from_str::<Event>(line).ok());
+        events.extend(read.filter(|event| (from_ns..=to_ns).contains(&event.t_ns)));
+    }
+    events.sort_by_key(|event| event.t_ns);
+    events
+}
+
+/// The steps to show: what a process does again for the same epoch is not told twice, and of what all nodes do,
+/// only the first.
+pub fn steps(events: &[Event], loss_ns: u64) -> Vec<Step> {
+    let mut told = BTreeSet::new();
+    let mut steps = Vec::new();
+    for event in events {
+        let Some((what, track, by_all)) = words(event) else { continue };
+        let who = if by_all { "" } else { event.proc.as_str() };
+        if told.insert((who.to_string(), event.event.clone(), event.epoch)) {
+            steps.push(Step { ms: ms_between(loss_ns, event.t_ns), who: event.proc.clone(), what, track });
+        }
+    }
+    steps
+}
+
+/// What to say of an event, where, and whether several processes may say it of the same thing.
+fn words(event: &Event) -> Option<(String, Track, bool)> {
+    let epoch = event.epoch.unwrap_or(0);
+    let instance = event.instance.as_deref().unwrap_or("nobody");
+    Some(match event.event.as_str() {
+        "vote" => (format!("votes for {instance} in epoch {epoch}"), Track::Write, false),
+        "certificate" => (format!("holds the certificate for epoch {epoch}"), Track::Write, true),
+        "acted" => (format!("acts on epoch {epoch}"), Track::Write, false),
+        "promoted" => ("Postgres is promoted".to_string(), Track::Write, false),
+        "gate_open" => ("holds the lease, opens the gate".to_string(), Track::Write, false),
+        "gate_closed" => ("closes the gate".to_string(), Track::Write, false),
+        "released" => (format!("releases epoch {epoch}"), Track::Write, false),
+        "leader" => (format!("leads Raft in term {}", event.term.unwrap_or(0)), Track::Beside, false),
+        "recorded" => (format!("epoch {epoch} is in the log"), Track::Beside, true),
+        _ => return None,
+    })
+}
+
+/// Prints steps, the way to the write on the left and what happens beside it on the right.
+pub fn print(steps: &[Step]) {
+    println!("{}", dim(format!("{:>9}  {:<52}{}", "ms", "the way to the write", "beside it")));
+    for step in steps {
+        let text = format!("{:<22} {}", step.who, step.what);
+        let ms = bold(format!("{:>9.1}", step.ms));
+        match step.track {
+            Track::Write => println!("{ms}  {text}"),
+            Track::Beside => println!("{ms}  {:<52}{}", "", dim(text)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeline_is_in_order_without_repetitions_and_half_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node.audit");
+        let agent = dir.path().join("agent.audit");
+        let line = |t: u64, proc: &str, event: &str| {
+            format!(
+                r#"{{"t_ns":{t},"proc":"{proc}","node":2,"group":"orders","event":"{event}","epoch":2,"instance":"b"}}"#
+            ) + "\n"
+        };
+        let of_node =
+            [line(1, "regentd-2", "vote"), line(400, "regentd-2", "vote"), line(500, "regentd-2", "vote")];
+        let later = [line(900, "regentd-3", "recorded"), line(910, "regentd-2", "recorded")];
+        fs::write(&node, of_node.concat() + &later.concat() + r#"{"t_ns":920,"#).unwrap();
+        fs::write(&agent, line(450, "agent", "promoted") + &line(460, "agent", "a_new_word")).unwrap();
+        let events = read(&[node, agent, dir.path().join("missing")], 100, 1000);
+        let steps = steps(&events, 100);
+        let told: Vec<_> = steps.iter().map(|step| (step.who.as_str(), step.what.as_str())).collect();
+        let expected = [
+            ("regentd-2", "votes for b in epoch 2"),
+            ("agent", "Postgres is promoted"),
+            ("regentd-3", "epoch 2 is in the log"),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(steps[0].ms, 0.0003);
+    }
+}
