@@ -7,6 +7,8 @@
 mod fixture;
 #[path = "postgres/life.rs"]
 mod life;
+#[path = "postgres/measure.rs"]
+mod measure;
 #[path = "postgres/refusals.rs"]
 mod refusals;
 #[path = "postgres/rejoin.rs"]

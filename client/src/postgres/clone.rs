@@ -24,9 +24,9 @@ impl Server {
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Cloned, PostgresError> {
         let _alone = self.changing.lock().await;
+        self.make_way().await?;
         let settings = self.settings.clone();
         let scratch = files::off_thread(move || {
-            lockfile::refuse_running(&settings.data_dir)?;
             files::refuse_mount_point(&settings.data_dir)?;
             files::scratch(&settings.data_dir, settings.run_as)
         })

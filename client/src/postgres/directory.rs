@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use super::binaries::Binaries;
 use super::error::PostgresError;
 use super::lsn::{Lsn, timeline_of_segment};
 use super::settings::RunAs;
 use super::tool::Tool;
+
+/// For reading one small file, even from a disk that is very busy.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is at the path of the data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +112,7 @@ pub(super) async fn inspect(
             binaries: binaries.major,
         });
     }
-    let tool = Tool::new(&binaries.path("pg_controldata"), run_as).arg("-D").arg(path);
+    let tool = Tool::new(&binaries.path("pg_controldata"), run_as).arg("-D").arg(path).timeout(PATIENCE);
     let said = match tool.run().await {
         Ok(said) => said,
         Err(PostgresError::Tool { output, .. }) => {

@@ -115,7 +115,14 @@ pub(super) fn put_in_place(made: &Path, data_dir: &Path) -> Result<Option<PathBu
         return Err(PostgresError::File { what: "put in place", path: data_dir.to_owned(), source });
     }
     sync_parent(data_dir)?;
+    // It spoke of the directory that is aside now.
+    remove_if_there(&rewind_mark(data_dir))?;
     Ok(aside)
+}
+
+/// A file beside the data directory: there while a rewind is writing in it. Inside, the rewind would remove it.
+pub(super) fn rewind_mark(data_dir: &Path) -> PathBuf {
+    sibling(data_dir, "rewinding")
 }
 
 /// Renames to `<data>.replaced-<utc>`, never over anything.

@@ -1,8 +1,13 @@
 //! Making a new cluster.
 
+use std::time::Duration;
+
 use super::error::PostgresError;
 use super::settings::Settings;
 use super::{Directory, Server, configure, files};
+
+/// How long each step may take: seconds on a healthy disk.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What `pg_rewind` on another instance reads this one with.
 const REWIND_FUNCTIONS: [&str; 4] = [
@@ -47,6 +52,7 @@ impl Server {
             .args(["--data-checksums", "--encoding=UTF8", "--auth-local=peer", "--auth-host=scram-sha-256"])
             .arg(format!("--locale={}", settings.locale))
             .arg(format!("--username={}", settings.superuser))
+            .timeout(PATIENCE)
             .run()
             .await?;
         self.make_roles(dir).await?;
@@ -63,6 +69,7 @@ impl Server {
             .arg(dir)
             .arg("postgres")
             .input(roles(&self.settings))
+            .timeout(PATIENCE)
             .run()
             .await?;
         // It goes on after an error, and ends with 0.

@@ -9,7 +9,7 @@
 //! - A process is what it *is* (its program and working directory, held by a pidfd), never a number in a file.
 //! - The postmaster is in a session of its own and outlives the agent; a new agent adopts it without touching it.
 //! - After `stop` has returned, no process of the old server is left: none can acknowledge anything any more.
-//! - No call waits for a stuck server or disk without a limit, except the copying of data, which says how far it is.
+//! - Nothing here blocks the thread it is called on; a stuck server is waited for with a limit, a copy while it goes on.
 //!
 //! What it leaves out on purpose: tablespaces and a separate `pg_wal` volume are not relocated (`pg_basebackup` refuses and
 //! nothing is touched); archives are the operator's (`restore_command` in `parameters`); replication slots are not used,
@@ -97,6 +97,10 @@ impl Server {
 
     /// What is in the data directory.
     pub async fn directory(&self) -> Result<Directory, PostgresError> {
+        if files::rewind_mark(self.data_dir()).exists() {
+            let what = "a cluster whose rewind was interrupted or failed: it has to be cloned".into();
+            return Ok(Directory::Foreign { what });
+        }
         directory::inspect(&self.settings.data_dir, &self.binaries, self.settings.run_as).await
     }
 

@@ -11,7 +11,7 @@ use super::error::PostgresError;
 use super::lsn::Lsn;
 use super::session::Session;
 use super::settings::Settings;
-use super::{Server, session};
+use super::{Server, config, session};
 
 /// The state of the server at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -153,7 +153,10 @@ impl Server {
         seen.standbys = serde_json::from_str(row.get("standbys"))
             .map_err(|error| session::sql(&self.settings, format!("pg_stat_replication: {error}")))?;
         seen.gate_armed = gate_armed(&self.settings, &checked);
-        seen.pending_restart = checked.pending_restart;
+        // What is fixed on the command line can differ from a file for ever: no restart would change it.
+        let fixed = config::required(&self.settings);
+        let waits = |name: &String| fixed.iter().all(|(fixed, _)| fixed != name);
+        seen.pending_restart = checked.pending_restart.into_iter().filter(waits).collect();
         Ok(())
     }
 }

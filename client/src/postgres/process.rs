@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,18 +23,19 @@ pub(super) struct Postmaster {
     fd: AsyncFd<OwnedFd>,
     /// Kept to be reaped. An adopted one is reaped by whoever is its parent.
     child: Mutex<Option<Child>>,
+    asked: AtomicBool,
 }
 
 impl Postmaster {
     /// Takes hold of a child just started.
     pub(super) fn of_child(child: Child) -> io::Result<Self> {
         let pid = child.id() as i32;
-        Ok(Postmaster { pid, fd: hold(pid)?, child: Mutex::new(Some(child)) })
+        Ok(Postmaster { pid, fd: hold(pid)?, child: Mutex::new(Some(child)), asked: AtomicBool::new(false) })
     }
 
     /// Takes hold of whatever process has this number now; the caller looks what it is *afterwards*.
     pub(super) fn of_pid(pid: i32) -> io::Result<Self> {
-        Ok(Postmaster { pid, fd: hold(pid)?, child: Mutex::new(None) })
+        Ok(Postmaster { pid, fd: hold(pid)?, child: Mutex::new(None), asked: AtomicBool::new(false) })
     }
 
     /// Whether it has not ended.
@@ -55,6 +57,16 @@ impl Postmaster {
     /// Whether it ended within `patience`.
     pub(super) async fn ends_within(&self, patience: Duration) -> bool {
         tokio::time::timeout(patience, self.ended()).await.is_ok()
+    }
+
+    /// Notes that its end is wanted.
+    pub(super) fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its end was wanted.
+    pub(super) fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Sends a signal to exactly this process; that it has ended already is fine.

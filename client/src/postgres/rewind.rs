@@ -23,7 +23,8 @@ pub enum Rewind {
     },
     /// Its history is a part of the upstream's; start it as a standby.
     NotNeeded,
-    /// It cannot be rewound: it has to be cloned. The directory may be half rewound, and must not be started.
+    /// It cannot be rewound: it has to be cloned. A directory that may be half rewound is `Foreign` from then on, so that
+    /// nothing starts it.
     Failed {
         /// Why.
         reason: String,
@@ -54,13 +55,16 @@ impl Server {
 
     async fn rewind_to(&self, upstream: &Upstream, cluster: &Cluster) -> Result<Rewind, PostgresError> {
         let _alone = self.changing.lock().await;
-        lockfile::refuse_running(self.data_dir())?;
-        super::process::kill_leftovers(self.data_dir()).await?;
-        if !cluster.was_standby() {
-            // Left by an attempt to follow that never started. With it, the recovery before the rewind would refuse.
-            let signal = self.data_dir().join("standby.signal");
-            files::off_thread(move || files::remove_if_there(&signal)).await?;
-        }
+        self.make_way().await?;
+        let (settings, was_standby) = (self.settings.clone(), cluster.was_standby());
+        files::off_thread(move || {
+            if !was_standby {
+                // Left by an attempt to follow that never started. With it, the recovery before the rewind would refuse.
+                files::remove_if_there(&settings.data_dir.join("standby.signal"))?;
+            }
+            files::write_whole(&files::rewind_mark(&settings.data_dir), "", settings.run_as)
+        })
+        .await?;
         let ran = self
             .upstream_tool("pg_rewind")
             .arg("-D")
@@ -73,8 +77,11 @@ impl Server {
         match ran {
             Ok(said) => {
                 // The upstream's configuration came with its files.
-                files::off_thread(move || super::clone::as_standby_of(&settings, &again, &settings.data_dir))
-                    .await?;
+                files::off_thread(move || {
+                    super::clone::as_standby_of(&settings, &again, &settings.data_dir)?;
+                    files::remove_if_there(&files::rewind_mark(&settings.data_dir))
+                })
+                .await?;
                 read(&said.stderr)
             }
             Err(PostgresError::Tool { output, .. }) => Ok(Rewind::Failed { reason: output }),

@@ -72,6 +72,8 @@ pub struct Exit {
     pub pid: i32,
     /// How; unknown when it was not started by this agent.
     pub status: Option<ExitStatus>,
+    /// Whether `stop` had asked it to.
+    pub asked: bool,
 }
 
 impl Server {
@@ -84,6 +86,7 @@ impl Server {
             return Err(PostgresError::WasStandby { path: self.data_dir().to_owned(), state });
         }
         self.make_way().await?;
+        ports_are_free(&self.settings)?;
         self.prepare(role).await?;
         let before = log::length(&self.settings.log_file);
         let settings = self.settings.clone();
@@ -112,8 +115,8 @@ impl Server {
         }
     }
 
-    /// Resolves when the supervised postmaster ends, within milliseconds, once for each that ends without being stopped by
-    /// `stop`. While none is supervised it waits for one.
+    /// Resolves when the supervised postmaster ends, within milliseconds, once for each. While none is supervised it waits
+    /// for one.
     pub async fn wait_exit(&self) -> Exit {
         let mut watched = self.postmaster.subscribe();
         loop {
@@ -126,7 +129,7 @@ impl Server {
             tokio::select! {
                 status = postmaster.ended() => {
                     if self.forget(&postmaster) {
-                        return Exit { pid: postmaster.pid, status };
+                        return Exit { pid: postmaster.pid, status, asked: postmaster.was_asked() };
                     }
                 }
                 _ = watched.changed() => {}
@@ -135,15 +138,13 @@ impl Server {
     }
 
     /// Stops the server, harder each time `patience` runs out: fast, immediate, SIGKILL. When it returns, no process of the
-    /// server is left.
+    /// server is left. May be dropped and called again.
     pub async fn stop(&self, mode: Mode, patience: Duration) -> Result<Stopped, PostgresError> {
         let Some(postmaster) = self.running() else {
-            self.postmaster.send_replace(None);
             kill_leftovers(self.data_dir()).await?;
             return Ok(Stopped::WasNotRunning);
         };
-        // Out of supervision first: this end is no event.
-        self.forget(&postmaster);
+        postmaster.ask();
         let steps = [
             (Mode::Fast, Signal::SIGINT),
             (Mode::Immediate, Signal::SIGQUIT),
@@ -157,9 +158,7 @@ impl Server {
                 return Ok(Stopped::By(step));
             }
         }
-        let pid = postmaster.pid;
-        self.postmaster.send_replace(Some(postmaster));
-        Err(PostgresError::Unkillable { pids: vec![pid] })
+        Err(PostgresError::Unkillable { pids: vec![postmaster.pid] })
     }
 
     fn supervise(&self, postmaster: Postmaster) -> Arc<Postmaster> {
@@ -179,8 +178,8 @@ impl Server {
         })
     }
 
-    /// Clears what would keep a new postmaster from starting.
-    async fn make_way(&self) -> Result<(), PostgresError> {
+    /// Makes sure that nothing works in the directory, and that nothing looks as if it did.
+    pub(super) async fn make_way(&self) -> Result<(), PostgresError> {
         let stale = match lockfile::holder(self.data_dir())? {
             Holder::Server(Postmaster { pid, .. }) | Holder::SingleUser(pid) => {
                 return Err(PostgresError::Running { pid, path: self.data_dir().to_owned() });
@@ -198,7 +197,7 @@ impl Server {
             let path = lockfile::lock_path(self.data_dir());
             off_thread(move || files::remove_if_there(&path)).await?;
         }
-        ports_are_free(&self.settings)
+        Ok(())
     }
 
     async fn prepare(&self, role: &Role) -> Result<(), PostgresError> {

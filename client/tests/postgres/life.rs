@@ -51,6 +51,7 @@ async fn a_killed_postmaster_is_noticed_at_once_and_leaves_nothing_behind() {
     kill_now(pid);
     let exit = server.wait_exit().await;
     let noticed = killed.elapsed();
+    assert!(!exit.asked);
     eprintln!("death noticed after {noticed:?}");
     assert_eq!(exit.pid, pid);
     assert!(exit.status.is_some_and(|status| !status.success()));
@@ -148,8 +149,10 @@ async fn stopping_gets_harder_until_it_helps() {
     let asked = Instant::now();
     assert_eq!(server.stop(Mode::Immediate, PATIENCE).await.unwrap(), Stopped::By(Mode::Immediate));
     eprintln!("immediate stop took {:?}", asked.elapsed());
-    let silence = tokio::time::timeout(Duration::from_millis(50), server.wait_exit()).await;
-    assert!(silence.is_err(), "an end that was asked for is no event");
+    let exit = server.wait_exit().await;
+    assert!(exit.asked && exit.status.is_some(), "{exit:?}");
+    let again = tokio::time::timeout(Duration::from_millis(50), server.wait_exit()).await;
+    assert!(again.is_err(), "one end was reported twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,4 +172,29 @@ async fn synchronous_names_are_in_force_when_the_call_returns() {
     sql(&server, "alter system set synchronous_standby_names = 'z'").await;
     let error = server.set_synchronous_names(&names).await.unwrap_err().to_string();
     assert!(error.contains("postgresql.auto.conf") && error.contains("\"z\""), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gate_is_armed_whatever_alter_system_says() {
+    let bench = Bench::new();
+    let mut settings = bench.settings("a");
+    // Any library that can be preloaded shows what is tested here: that it is, and with which lease file.
+    settings.gate = Some(Gate { library: "auto_explain".into(), lease_file: bench.path("lease") });
+    let server = Server::new(settings).unwrap();
+    server.initialise().await.unwrap();
+    server.start(&Role::Primary).await.unwrap();
+    until("it accepts", || async { server.observe().await.accepting }).await;
+    assert!(server.observe().await.gate_armed);
+
+    sql(&server, "alter system set shared_preload_libraries = ''").await;
+    sql(&server, "alter system set regent.lease_file = '/elsewhere'").await;
+    sql(&server, "alter system set max_wal_senders = 3").await;
+    sql(&server, "select pg_reload_conf()").await;
+    until("the change waits", || async { server.observe().await.pending_restart == ["max_wal_senders"] })
+        .await;
+    server.stop(Mode::Fast, PATIENCE).await.unwrap();
+    server.start(&Role::Primary).await.unwrap();
+    until("it accepts", || async { server.observe().await.accepting }).await;
+    let seen = server.observe().await;
+    assert!(seen.gate_armed && seen.pending_restart.is_empty(), "{seen:?}");
 }
