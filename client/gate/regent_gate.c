@@ -70,7 +70,7 @@ PG_MODULE_MAGIC;
  * layout.  Writer and readers share a machine, so numbers are in its order.
  */
 #define LEASE_FILE_SIZE 4096
-#define LEASE_MAGIC UINT64CONST(0x3154414754474e52) /* "RGNTGAT1" */
+#define LEASE_MAGIC UINT64CONST(0x31544147544e4752) /* "RGNTGAT1" */
 
 typedef struct Lease
 {
