@@ -16,14 +16,14 @@ pub use config::{Config, ConfigError, LogFormat};
 use crate::gate::{GateError, LeaseFile, boottime_ns};
 use crate::postgres::{Adopted, PostgresError, Server};
 use audit::Audit;
-use regent_core::agent::{Agent, Effect, Event, Identity};
+use regent_core::agent::{Agent, Durable, Effect, Event, Identity};
 use regent_core::ids::NodeId;
 use regent_core::time::Time;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
 use tokio::sync::mpsc;
 
@@ -86,6 +86,13 @@ fn because(error: &GateError) -> String {
     std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default()
 }
 
+/// The record of an instance that has none. An instance whose disk was replaced comes back under its old name: its reports
+/// must not look older than those that were heard before. Nothing is decided on this clock, it only has to have moved on.
+fn first_record() -> Durable {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Durable { incarnation: unix.as_millis() as u64, ..Durable::default() }
+}
+
 /// Now, on the clock of all decisions.
 fn now() -> Time {
     Time(boottime_ns())
@@ -98,7 +105,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let store = Store::open(&config.state_dir, &format!("{}/{}", config.group, config.instance))?;
     let audit = Audit::open(config.audit.as_deref(), &config)?;
     let me = Identity { group: config.group.clone(), instance: config.instance.clone(), at: config.place() };
-    let (agent, first) = Agent::new(me, store.load()?, now());
+    let (agent, first) = Agent::new(me, Some(store.load()?.unwrap_or_else(first_record)), now());
     let lease = LeaseFile::open(&config.lease_file()?, agent.durable().incarnation)?;
     if !lease.is_tmpfs() {
         return Err(AgentError::NotInMemory(config.lease_file()?));

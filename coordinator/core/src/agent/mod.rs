@@ -124,7 +124,7 @@ pub struct Agent {
     vouchers: Vouchers,
     /// The last promise of each witness for an epoch that is not acted on yet, and the send time it answers.
     early: BTreeMap<NodeId, (Epoch, Time, Duration)>,
-    /// What the gate was opened to last; zero: closed.
+    /// What the gate was opened to last; zero: surely closed.
     open_until: Time,
     opened: Epoch,
     handing_over: Option<InstanceName>,
@@ -150,14 +150,15 @@ impl Agent {
             rtt: BTreeMap::new(),
             vouchers: Vouchers::default(),
             early: BTreeMap::new(),
-            open_until: Time::ZERO,
+            // What an earlier run opened rests on real promises and may run out by itself; but it may have to be closed.
+            open_until: Time(1),
             opened: Epoch(0),
             handing_over: None,
             postgres: postgres::Postgres::default(),
             office_since: now,
         };
         let persist = agent.persist();
-        (agent, vec![persist, Effect::Close])
+        (agent, vec![persist])
     }
 
     /// Takes one event; returns what to do about it, in order.
