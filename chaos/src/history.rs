@@ -68,7 +68,9 @@ pub struct History(Arc<Mutex<Inner>>);
 struct Inner {
     file: BufWriter<File>,
     writes: BTreeMap<u64, Write>,
-    next: u64,
+    /// Of each timeline, the row that was acknowledged first.
+    first: BTreeMap<u32, u64>,
+    acknowledged: usize,
 }
 
 #[derive(Serialize)]
@@ -94,14 +96,18 @@ impl History {
     /// Begins a history that is also written to `path`.
     pub fn create(path: &Path) -> std::io::Result<History> {
         let file = BufWriter::new(File::create(path)?);
-        Ok(History(Arc::new(Mutex::new(Inner { file, writes: BTreeMap::new(), next: 1 }))))
+        Ok(History(Arc::new(Mutex::new(Inner {
+            file,
+            writes: BTreeMap::new(),
+            first: BTreeMap::new(),
+            acknowledged: 0,
+        }))))
     }
 
     /// A write is about to be sent; returns the number of its row.
     pub fn invoke(&self, proc: &str, client: &'static str, instance: usize) -> u64 {
         let mut inner = self.lock();
-        let (id, invoked_ns) = (inner.next, now_ns());
-        inner.next += 1;
+        let (id, invoked_ns) = (inner.writes.len() as u64 + 1, now_ns());
         let write = Write { id, client, instance, invoked_ns, outcome: Outcome::Pending };
         inner.log(proc, &write, invoked_ns);
         inner.writes.insert(id, write);
@@ -114,6 +120,10 @@ impl History {
         let write = inner.writes.get_mut(&id).expect("only what was invoked is completed");
         write.outcome = outcome;
         let write = write.clone();
+        if let Some(receipt) = write.receipt() {
+            inner.acknowledged += 1;
+            inner.first.entry(receipt.timeline).or_insert(id);
+        }
         inner.log(proc, &write, at_ns);
     }
 
@@ -122,11 +132,21 @@ impl History {
         self.lock().writes.values().cloned().collect()
     }
 
-    /// Acknowledgements so far, and when the last came.
-    pub fn acknowledged(&self) -> (usize, Option<u64>) {
+    /// Acknowledgements so far.
+    pub fn acknowledged(&self) -> usize {
+        self.lock().acknowledged
+    }
+
+    /// The newest timeline on which anything was acknowledged; 0 if nothing was.
+    pub fn newest_timeline(&self) -> u32 {
+        self.lock().first.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// The write that was acknowledged first on a later timeline than `timeline`.
+    pub fn first_after(&self, timeline: u32) -> Option<Write> {
         let inner = self.lock();
-        let times = inner.writes.values().filter_map(|write| Some(write.receipt()?.at_ns));
-        times.fold((0, None), |(n, last), at| (n + 1, last.max(Some(at))))
+        let (_, id) = inner.first.range(timeline + 1..).next()?;
+        inner.writes.get(id).cloned()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

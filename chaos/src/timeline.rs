@@ -17,6 +17,8 @@ pub struct Event {
     pub t_ns: u64,
     /// Which process says so.
     pub proc: String,
+    /// Its region.
+    pub region: String,
     /// What happened.
     pub event: String,
     /// The epoch it is about.
@@ -25,6 +27,15 @@ pub struct Event {
     pub instance: Option<String>,
     /// Raft's term, where it is about the leader.
     pub term: Option<u64>,
+    /// What the agent does to its Postgres, where it is about that.
+    pub task: Option<String>,
+}
+
+impl Event {
+    fn who(&self) -> String {
+        let kind = if self.proc.starts_with("regent-agent") { "agent" } else { "node" };
+        format!("{:<8} {kind}", self.region)
+    }
 }
 
 /// Whether a step lies on the way from the loss to the write, or beside it.
@@ -42,7 +53,7 @@ pub enum Track {
 pub struct Step {
     /// Milliseconds since the loss.
     pub ms: f64,
-    /// Who says so: a process, or a region's clients.
+    /// Who says so: node, agent or client of a region.
     pub who: String,
     /// What happened.
     pub what: String,
@@ -70,9 +81,9 @@ pub fn steps(events: &[Event], loss_ns: u64) -> Vec<Step> {
     let mut steps = Vec::new();
     for event in events {
         let Some((what, track, by_all)) = words(event) else { continue };
-        let who = if by_all { "" } else { event.proc.as_str() };
-        if told.insert((who.to_string(), event.event.clone(), event.epoch)) {
-            steps.push(Step { ms: ms_between(loss_ns, event.t_ns), who: event.proc.clone(), what, track });
+        let by = if by_all { "" } else { event.proc.as_str() };
+        if told.insert((by.to_string(), what.clone())) {
+            steps.push(Step { ms: ms_between(loss_ns, event.t_ns), who: event.who(), what, track });
         }
     }
     steps
@@ -86,6 +97,11 @@ fn words(event: &Event) -> Option<(String, Track, bool)> {
         "vote" => (format!("votes for {instance} in epoch {epoch}"), Track::Write, false),
         "certificate" => (format!("holds the certificate for epoch {epoch}"), Track::Write, true),
         "acted" => (format!("acts on epoch {epoch}"), Track::Write, false),
+        "task" => {
+            let task = event.task.clone()?;
+            let track = if task.starts_with("promoting") { Track::Write } else { Track::Beside };
+            (task, track, false)
+        }
         "promoted" => ("Postgres is promoted".to_string(), Track::Write, false),
         "gate_open" => ("holds the lease, opens the gate".to_string(), Track::Write, false),
         "gate_closed" => ("closes the gate".to_string(), Track::Write, false),
@@ -98,13 +114,13 @@ fn words(event: &Event) -> Option<(String, Track, bool)> {
 
 /// Prints steps, the way to the write on the left and what happens beside it on the right.
 pub fn print(steps: &[Step]) {
-    println!("{}", dim(format!("{:>9}  {:<52}{}", "ms", "the way to the write", "beside it")));
+    println!("{}", dim(format!("{:>9}  {:<58}{}", "ms", "the way to the write", "beside it")));
     for step in steps {
-        let text = format!("{:<22} {}", step.who, step.what);
+        let text = format!("{:<14} {}", step.who, step.what);
         let ms = bold(format!("{:>9.1}", step.ms));
         match step.track {
             Track::Write => println!("{ms}  {text}"),
-            Track::Beside => println!("{ms}  {:<52}{}", "", dim(text)),
+            Track::Beside => println!("{ms}  {:<58}{}", "", dim(text)),
         }
     }
 }
@@ -120,21 +136,25 @@ mod tests {
         let agent = dir.path().join("agent.audit");
         let line = |t: u64, proc: &str, event: &str| {
             format!(
-                r#"{{"t_ns":{t},"proc":"{proc}","node":2,"group":"orders","event":"{event}","epoch":2,"instance":"b"}}"#
+                r#"{{"t_ns":{t},"proc":"{proc}","region":"us-west","event":"{event}","epoch":2,"instance":"b"}}"#
             ) + "\n"
         };
         let of_node =
             [line(1, "regentd-2", "vote"), line(400, "regentd-2", "vote"), line(500, "regentd-2", "vote")];
         let later = [line(900, "regentd-3", "recorded"), line(910, "regentd-2", "recorded")];
         fs::write(&node, of_node.concat() + &later.concat() + r#"{"t_ns":920,"#).unwrap();
-        fs::write(&agent, line(450, "agent", "promoted") + &line(460, "agent", "a_new_word")).unwrap();
+        fs::write(
+            &agent,
+            line(450, "regent-agent-b", "promoted") + &line(460, "regent-agent-b", "a_new_word"),
+        )
+        .unwrap();
         let events = read(&[node, agent, dir.path().join("missing")], 100, 1000);
         let steps = steps(&events, 100);
         let told: Vec<_> = steps.iter().map(|step| (step.who.as_str(), step.what.as_str())).collect();
         let expected = [
-            ("regentd-2", "votes for b in epoch 2"),
-            ("agent", "Postgres is promoted"),
-            ("regentd-3", "epoch 2 is in the log"),
+            ("us-west  node", "votes for b in epoch 2"),
+            ("us-west  agent", "Postgres is promoted"),
+            ("us-west  node", "epoch 2 is in the log"),
         ];
         assert_eq!(told, expected);
         assert_eq!(steps[0].ms, 0.0003);

@@ -2,6 +2,8 @@
 //! never gets. Clients over emulated links must find the promoted standby by themselves, and each lost row must be
 //! found in the dead primary's log.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;

@@ -1,5 +1,7 @@
 //! Whatever ends the harness, nothing of its run is left.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -20,6 +20,8 @@ pub struct RegionConfig<'a> {
     pub postgres_bin: &'a Path,
     /// Each node's address as seen from this region.
     pub nodes: Vec<SocketAddr>,
+    /// Each node's own address: what its membership says, the same on all nodes.
+    pub advertised: Vec<SocketAddr>,
     /// Each instance's address as seen from this region.
     pub postgres: Vec<SocketAddr>,
     /// Longest round trip to expect.
@@ -43,8 +45,11 @@ impl RegionConfig<'_> {
             round_trip = self.max_round_trip_ms,
         );
         for (index, address) in self.nodes.iter().enumerate() {
-            let (id, region) = (index + 1, REGIONS[index]);
-            let _ = write!(text, "\n[[peers]]\nid = {id}\nregion = \"{region}\"\naddress = \"{address}\"\n");
+            let (id, region, own) = (index + 1, REGIONS[index], self.advertised[index]);
+            let _ = write!(
+                text,
+                "\n[[peers]]\nid = {id}\nregion = \"{region}\"\naddress = \"{address}\"\nadvertise = \"{own}\"\n"
+            );
         }
         text
     }
@@ -67,7 +72,8 @@ impl RegionConfig<'_> {
             text,
             "\n[postgres]\nbin_dir = \"{bin}\"\ndata_dir = \"{dir}/postgres\"\nlisten_address = \"{ip}\"\n\
              port = {port}\nsocket_dir = \"{dir}\"\ngate_library = \"{gate}\"\nrun_dir = \"{lease}\"\n\
-             advertise = \"{own}\"\n\n[routes]\n",
+             log_file = \"{dir}/postgres.log\"\nadvertise = \"{own}\"\n\
+             networks = [\"127.0.0.0/8\"]\nreplication_password = \"demo\"\n\n[routes]\n",
             bin = self.postgres_bin.display(),
             dir = self.dir.display(),
             ip = own.ip(),

@@ -224,6 +224,7 @@ impl Cluster {
             gate: &gate,
             postgres_bin: &self.programs.postgres_bin,
             nodes: here.seen_nodes.clone(),
+            advertised: self.regions.iter().map(|region| region.node).collect(),
             postgres: here.seen_postgres.clone(),
             max_round_trip_ms: self.round_trips.longest_ms(),
         };

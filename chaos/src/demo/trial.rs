@@ -62,9 +62,10 @@ impl Trials {
         let workload = self.start_writers().await?;
         let stage = Stage::begin(fault.words());
         self.cluster.wan().forget_lateness();
+        let old_timeline = self.history.newest_timeline();
         let loss = fault.inject(&mut self.cluster, HOME, heir).await?;
         let old_files = self.old_files(fault)?;
-        let first = self.wait_for_writes(fault, loss).await;
+        let first = self.wait_for_writes(fault, old_timeline).await;
         let lateness = self.cluster.wan().lateness();
         let end_ns = crate::clock::now_ns();
         let first = match first {
@@ -75,7 +76,7 @@ impl Trials {
             }
         };
         stage.done(format!("{} processes killed in {}", loss.processes, REGIONS[HOME]));
-        self.read_tail(&old_files, first.as_ref())?;
+        self.read_tail(&old_files, old_timeline, first.as_ref())?;
         let (rejoin_ms, after) = self.heal(fault).await?;
         workload.stop().await;
         let (one_writable_primary, accounted_rows) = self.check(&after).await?;
@@ -127,11 +128,11 @@ impl Trials {
             region: REGIONS[region],
             instances: self.cluster.postgres_seen_from(region),
         };
-        let written_before = self.history.acknowledged().0;
+        let written_before = self.history.acknowledged();
         let workload = Workload::start(survivors().map(seen).collect(), &self.account, &self.history);
         let start = Instant::now();
         loop {
-            let written = self.history.acknowledged().0 - written_before;
+            let written = self.history.acknowledged() - written_before;
             if written >= WARM * survivors().count() && start.elapsed() > Duration::from_secs(2) {
                 let per_second = written as f64 / start.elapsed().as_secs_f64();
                 stage.done(format!("from us-west and eu-west, {per_second:.0} rows/s acknowledged"));
@@ -150,29 +151,19 @@ impl Trials {
     }
 
     /// Waits for the first row on a later timeline, if there must be one, and some more.
-    async fn wait_for_writes(&self, fault: Fault, loss: Loss) -> anyhow::Result<Option<Write>> {
-        let start = Instant::now();
-        while fault.moves_primary() && self.first_write(loss).is_none() {
+    async fn wait_for_writes(&self, fault: Fault, old_timeline: u32) -> anyhow::Result<Option<Write>> {
+        let (start, before) = (Instant::now(), self.history.acknowledged());
+        while fault.moves_primary() && self.history.first_after(old_timeline).is_none() {
             if start.elapsed() > NEVER {
                 bail!("{}: no new primary wrote within {NEVER:?} of the loss", fault.words());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         tokio::time::sleep(AFTERWARDS).await;
-        let since = |write: &Write| write.receipt().is_some_and(|receipt| receipt.at_ns > loss.at_ns);
-        if !self.history.writes().iter().any(since) {
+        if self.history.acknowledged() == before {
             bail!("{}: nothing was acknowledged afterwards", fault.words());
         }
-        Ok(self.first_write(loss))
-    }
-
-    /// The first acknowledged write on a later timeline than any row had before the fault.
-    fn first_write(&self, loss: Loss) -> Option<Write> {
-        let writes = self.history.writes();
-        let receipts = writes.iter().filter_map(Write::receipt).filter(|receipt| receipt.at_ns <= loss.at_ns);
-        let before = receipts.map(|receipt| receipt.timeline).max()?;
-        let later = |write: &Write| write.receipt().is_some_and(|receipt| receipt.timeline > before);
-        writes.into_iter().filter(later).min_by_key(at_ns)
+        Ok(self.history.first_after(old_timeline))
     }
 
     /// Where the log of the old primary stays as the fault left it. When only Postgres was killed, its agent will
@@ -188,15 +179,12 @@ impl Trials {
     }
 
     /// Reads what the old primary had and the new one has not.
-    fn read_tail(&mut self, old_files: &Path, first: Option<&Write>) -> anyhow::Result<()> {
-        let Some(first) = first else { return Ok(()) };
-        let new = first.receipt().map_or(0, |receipt| receipt.timeline);
-        let writes = self.history.writes();
-        let old_timelines = writes.iter().filter_map(|write| Some(write.receipt()?.timeline));
-        let Some(old) = old_timelines.filter(|timeline| *timeline < new).max() else { return Ok(()) };
-        let fork = evidence::fork(&self.cluster.data_dir(first.instance), new, old)?;
-        let bin = self.cluster.postgres_bin();
-        self.tails.push(evidence::tail(bin, old_files, old, fork)?);
+    fn read_tail(&mut self, old_files: &Path, old: u32, first: Option<&Write>) -> anyhow::Result<()> {
+        let Some((first, receipt)) = first.and_then(|first| Some((first, first.receipt()?))) else {
+            return Ok(());
+        };
+        let fork = evidence::fork(&self.cluster.data_dir(first.instance), receipt.timeline, old)?;
+        self.tails.push(evidence::tail(self.cluster.postgres_bin(), old_files, old, fork)?);
         Ok(())
     }
 
@@ -228,7 +216,7 @@ impl Trials {
         let mut steps = timeline::steps(&events, loss.at_ns);
         if let Some(first) = first {
             let what = format!("first write acknowledged by {}", instance(first.instance));
-            let who = format!("client in {}", first.client);
+            let who = format!("{:<8} client", first.client);
             steps.push(Step { ms: ms_between(loss.at_ns, at_ns(first)), who, what, track: Track::Write });
         }
         steps.sort_by(|a, b| a.ms.total_cmp(&b.ms));
