@@ -129,8 +129,10 @@ impl Agent {
         if self.open_until != Time::ZERO {
             self.open_until = Time::ZERO;
             out.push(Effect::Close);
-            out.push(Effect::Note(Note::Closed(self.opened, why)));
-            self.opened = Epoch(0);
+            if self.opened != Epoch(0) {
+                out.push(Effect::Note(Note::Closed(self.opened, why)));
+                self.opened = Epoch(0);
+            }
         }
     }
 
