@@ -95,7 +95,7 @@ fn words(event: &Event) -> Option<(String, Track, bool)> {
     let instance = event.instance.as_deref().unwrap_or("nobody");
     Some(match event.event.as_str() {
         "vote" => (format!("votes for {instance} in epoch {epoch}"), Track::Write, false),
-        "certificate" => (format!("holds the certificate for epoch {epoch}"), Track::Write, true),
+        "certificate" => (format!("holds the certificate for epoch {epoch}"), Track::Write, false),
         "acted" => (format!("acts on epoch {epoch}"), Track::Write, false),
         "task" => {
             let task = event.task.clone()?;
@@ -107,6 +107,7 @@ fn words(event: &Event) -> Option<(String, Track, bool)> {
         "gate_closed" => ("closes the gate".to_string(), Track::Write, false),
         "released" => (format!("releases epoch {epoch}"), Track::Write, false),
         "leader" => (format!("leads Raft in term {}", event.term.unwrap_or(0)), Track::Beside, false),
+        "decided" => (format!("tells watchers of epoch {epoch}"), Track::Beside, false),
         "recorded" => (format!("epoch {epoch} is in the log"), Track::Beside, true),
         _ => return None,
     })

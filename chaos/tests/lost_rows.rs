@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use regent_chaos::cluster::{evidence, processes, run_dir};
+use regent_chaos::cluster::{ending, evidence, processes, run_dir};
 use regent_chaos::history::{History, Write};
 use regent_chaos::invariants::{accounted_rows, one_writable_primary};
 use regent_chaos::wan::{LinkSpec, Wan};
@@ -28,7 +28,7 @@ struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        processes::kill_all_under(&self.dir).unwrap();
+        ending::end_all(self.dir.parent().unwrap()).unwrap();
     }
 }
 
@@ -39,7 +39,8 @@ impl Server {
 
     fn start(&self, home: &Path) {
         let log = self.dir.with_extension("log").display().to_string();
-        let options = format!("-p {} -h 127.0.0.1 -k {}", self.port, home.display());
+        let options =
+            format!("-p {} -h 127.0.0.1 -k {} -c dynamic_shared_memory_type=mmap", self.port, home.display());
         run(home, "pg_ctl", &["-w", "-D", self.dir.to_str().unwrap(), "-l", &log, "-o", &options, "start"]);
     }
 }

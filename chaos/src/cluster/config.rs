@@ -73,7 +73,8 @@ impl RegionConfig<'_> {
             "\n[postgres]\nbin_dir = \"{bin}\"\ndata_dir = \"{dir}/postgres\"\nlisten_address = \"{ip}\"\n\
              port = {port}\nsocket_dir = \"{dir}\"\ngate_library = \"{gate}\"\nrun_dir = \"{lease}\"\n\
              log_file = \"{dir}/postgres.log\"\nadvertise = \"{own}\"\n\
-             networks = [\"127.0.0.0/8\"]\nreplication_password = \"demo\"\n\n[routes]\n",
+             networks = [\"127.0.0.0/8\"]\nreplication_password = \"demo\"\n\n\
+             [postgres.parameters]\ndynamic_shared_memory_type = \"mmap\"\n\n[routes]\n",
             bin = self.postgres_bin.display(),
             dir = self.dir.display(),
             ip = own.ip(),

@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod config;
+pub mod ending;
 pub mod evidence;
 pub mod processes;
 pub mod run_dir;
@@ -255,7 +256,7 @@ impl Process {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // The reaper would find them as well; this is sooner, and collects the exit statuses.
-        let _ = processes::kill_all_under(self.run.path());
+        let _ = ending::end_all(self.run.path());
         self.regions.iter_mut().flat_map(|region| region.processes.iter_mut()).for_each(processes::end);
     }
 }

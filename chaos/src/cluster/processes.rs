@@ -33,6 +33,10 @@ pub fn spawn(
     let mut command = Command::new(program);
     command.args(args).current_dir(dir).process_group(0);
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+    // What overrides the configuration of a program that somebody runs here is not meant for these.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("REGENT_")) {
+        command.env_remove(name);
+    }
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid).env("HOME", dir).env("USER", &user.name);
     }

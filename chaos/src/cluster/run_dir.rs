@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use super::processes;
+use super::ending;
 use super::topology::REGIONS;
 
 /// Unprivileged account for the processes, when the harness is root (Postgres refuses to run as root).
@@ -177,7 +177,7 @@ const KEEP: &str = "keep";
 /// is left of the run.
 pub fn reap(run: &Path, leases: &Path) -> anyhow::Result<()> {
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
-    processes::kill_all_under(run)?;
+    ending::end_all(run)?;
     let _ = fs::remove_dir_all(leases);
     if !run.join(KEEP).exists() {
         fs::remove_dir_all(run)?;

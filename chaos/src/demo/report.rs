@@ -143,7 +143,7 @@ pub fn how_to_try(cluster: &Cluster, account: &Account) {
     println!("\n{}", bold("The regions stay up until Ctrl-C. To try:"));
     let regent = cluster.run_dir().program("regent").display().to_string();
     let nodes: Vec<String> = (0..REGIONS.len()).map(|region| cluster.node(region).to_string()).collect();
-    println!("  export REGENT_NODES={}", nodes.join(","));
+    println!("  export REGENT_ENDPOINTS={}", nodes.join(","));
     for command in
         ["status".into(), format!("watch {GROUP}"), format!("switchover {GROUP}"), format!("history {GROUP}")]
     {
