@@ -1,0 +1,78 @@
+//! The admin's calls. Any node takes them and passes on what must be written to the Raft leader.
+//!
+//! What changes something is carried out once at most. [`Error::Unavailable`] says that it was not;
+//! [`Error::DeadlineExceeded`] and [`Error::Interrupted`] say that nobody knows: look at the status before asking again.
+
+use crate::error::Error;
+use crate::leadership::Client;
+use crate::wire;
+use regent_core::ids::{GroupName, InstanceName, NodeId};
+use regent_core::quorum::Electorate;
+use regent_core::state::{Change, Group};
+use regent_proto::api::{Assignment, NewElectorate, NewGroup, Status, Switchover};
+
+impl Client {
+    /// Creates a group.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when the name is taken; [`Error::Invalid`] with the accepted range for terms that make
+    /// no sense; [`Error::NotFound`] for a node of the electorate that is not known.
+    pub async fn create_group(&self, new: NewGroup) -> Result<Group, Error> {
+        self.connection.write(|attempt| wire::create_group(attempt, new.clone())).await
+    }
+
+    /// All groups, as the log has them.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn groups(&self) -> Result<Vec<Group>, Error> {
+        self.connection.read(wire::groups).await
+    }
+
+    /// The cluster, and these groups or all of them when none is named, as the asked node sees them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] names the groups there are.
+    pub async fn status(&self, groups: &[GroupName]) -> Result<Status, Error> {
+        self.connection.read(|attempt| wire::status(attempt, groups.to_vec())).await
+    }
+
+    /// The changes of primary of a group, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] names the groups there are.
+    pub async fn history(&self, group: &GroupName) -> Result<Vec<Change>, Error> {
+        self.connection.read(|attempt| wire::history(attempt, group.clone())).await
+    }
+
+    /// Moves the primary to that instance, or to the heir; returns when the new primary is decided. Writes wait
+    /// meanwhile, none fails.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] says why it cannot be done; [`Error::NotFound`] names what there is.
+    pub async fn switchover(
+        &self,
+        group: &GroupName,
+        to: Option<&InstanceName>,
+    ) -> Result<Assignment, Error> {
+        let wish = Switchover { group: group.clone(), to: to.cloned() };
+        self.connection.write(|attempt| wire::switchover(attempt, wish.clone())).await
+    }
+
+    /// Changes who governs a group; returns when the electorate is the one asked for.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] names the groups or nodes there are; [`Error::Invalid`] for an empty electorate.
+    pub async fn set_electorate(&self, group: &GroupName, electorate: Electorate) -> Result<Group, Error> {
+        let wish = NewElectorate { group: group.clone(), electorate };
+        self.connection.write(|attempt| wire::set_electorate(attempt, wish.clone())).await
+    }
+
+    /// Moves the Raft leadership to that node; returns its term when it leads. No group's primary is touched.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] names the nodes there are; [`Error::Refused`] when that node cannot lead.
+    pub async fn transfer_leader(&self, to: NodeId) -> Result<u64, Error> {
+        self.connection.write(|attempt| wire::transfer_leader(attempt, to)).await
+    }
+}

@@ -1,0 +1,196 @@
+//! What each command does.
+
+use super::args::{Args, Command, GroupCommand, LeaderCommand};
+use super::exit::Exit;
+use super::print::{Failure, Format, Session};
+use super::view::{AssignmentView, ChangeView, GroupView, LeaderView, StatusView};
+use super::{changes, status, words};
+use crate::connection::Options;
+use crate::leadership::Client;
+use futures::StreamExt;
+use regent_core::ids::{GroupName, InstanceName, NodeId};
+use regent_core::quorum::Electorate;
+use regent_proto::api::{Assignment, Consistency, GroupStatus, NewGroup};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+type Outcome = Result<Exit, Failure>;
+
+/// One command with its client.
+struct Run<'a, 'b> {
+    client: Client,
+    format: Format,
+    session: &'a mut Session<'b>,
+}
+
+pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
+    let options = Options { timeout: args.timeout, ..Options::default() };
+    let client = Client::with_options(args.endpoints, options)?;
+    let mut run = Run { client, format: args.output, session };
+    match args.command {
+        Command::Status { group } => run.status(group).await,
+        Command::Primary { group, local } => run.primary(&group, local).await,
+        Command::Watch { groups } => run.watch(groups).await,
+        Command::History { group } => run.history(&group).await,
+        Command::Switchover { group, to, yes } => run.switchover(&group, to, yes).await,
+        Command::Group(GroupCommand::List) => run.groups().await,
+        Command::Group(GroupCommand::Create {
+            name,
+            first,
+            ttl_ms,
+            suspicion_ms,
+            max_promotion_lag,
+            electorate,
+        }) => {
+            let new = NewGroup {
+                ttl: ttl_ms.map(Duration::from_millis),
+                suspicion: suspicion_ms.map(Duration::from_millis),
+                max_promotion_lag,
+                first,
+                electorate: electorate.map(nodes),
+                ..NewGroup::new(name)
+            };
+            run.create(new).await
+        }
+        Command::Leader(LeaderCommand::Transfer { node }) => run.transfer(NodeId(node)).await,
+        Command::Electorate { group, nodes: ids } => run.electorate(&group, nodes(ids)).await,
+    }
+}
+
+fn nodes(ids: Vec<u64>) -> Electorate {
+    ids.into_iter().map(NodeId).collect()
+}
+
+impl Run<'_, '_> {
+    async fn status(&mut self, group: Option<GroupName>) -> Outcome {
+        let groups: Vec<GroupName> = group.into_iter().collect();
+        let found = self.client.status(&groups).await?;
+        let terminal = self.session.terminal;
+        self.session.answer(self.format, &StatusView::from(&found), || status::page(&found, terminal))?;
+        Ok(if status::problems(&found).is_empty() { Exit::Ok } else { Exit::Unwell })
+    }
+
+    async fn primary(&mut self, group: &GroupName, local: bool) -> Outcome {
+        let consistency = if local { Consistency::Local } else { Consistency::Linearizable };
+        let found = self.client.primary(group, consistency).await?;
+        let address = found.primary.as_ref().map(|primary| format!("{}\n", words::clean(&primary.address)));
+        let none = address.is_none();
+        self.session.answer(self.format, &AssignmentView::from(&found), || address.unwrap_or_default())?;
+        if none {
+            let words = "has no primary yet: start the agent of its first instance";
+            self.session.remark(&format!("regent: group {group} {words}"))?;
+            return Ok(Exit::Unwell);
+        }
+        Ok(Exit::Ok)
+    }
+
+    async fn watch(&mut self, groups: Vec<GroupName>) -> Outcome {
+        let mut events = self.client.watch(groups);
+        while let Some(event) = events.next().await {
+            let event = event?;
+            let view = changes::event_view(&event);
+            self.session.event(self.format, &view, || changes::event(&event, now_unix_ms()))?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    async fn history(&mut self, group: &GroupName) -> Outcome {
+        let found = self.client.history(group).await?;
+        let view: Vec<ChangeView> = found.iter().map(Into::into).collect();
+        let terminal = self.session.terminal;
+        self.session.answer(self.format, &view, || changes::history(&found, terminal))?;
+        Ok(Exit::Ok)
+    }
+
+    async fn switchover(&mut self, group: &GroupName, to: Option<InstanceName>, yes: bool) -> Outcome {
+        let found = self.client.status(std::slice::from_ref(group)).await?;
+        let malformed = || Failure::Refused(format!("the node that answered does not know group {group}"));
+        let status = found.groups.first().ok_or_else(malformed)?;
+        let to = target(status, to)?;
+        if status.primary.as_ref() == Some(&to) {
+            self.session.remark(&format!("regent: {to} is primary of {group} already; nothing to do"))?;
+            let assignment = self.client.primary(group, Consistency::Linearizable).await?;
+            return self.moved(&assignment);
+        }
+        if !yes {
+            self.ask(status, &to)?;
+        }
+        let assignment = self.client.switchover(group, Some(&to)).await?;
+        self.moved(&assignment)
+    }
+
+    fn moved(&mut self, assignment: &Assignment) -> Outcome {
+        let words = || changes::assignment(assignment) + "\n";
+        self.session.answer(self.format, &AssignmentView::from(assignment), words)?;
+        Ok(Exit::Ok)
+    }
+
+    fn ask(&mut self, status: &GroupStatus, to: &InstanceName) -> Result<(), Failure> {
+        if !self.session.terminal.interactive {
+            return Err(Failure::Usage(
+                "there is no terminal to ask on: add --yes to go on without asking".into(),
+            ));
+        }
+        self.session.remark(&plan(status, to))?;
+        if self.session.confirmed("Go on?")? {
+            return Ok(());
+        }
+        Err(Failure::Refused("not confirmed; nothing was changed".into()))
+    }
+
+    async fn create(&mut self, new: NewGroup) -> Outcome {
+        let group = self.client.create_group(new).await?;
+        let words = || format!("group {} created: {}\n", group.name, status::terms(&group));
+        self.session.answer(self.format, &GroupView::from(&group), words)?;
+        Ok(Exit::Ok)
+    }
+
+    async fn groups(&mut self) -> Outcome {
+        let found = self.client.groups().await?;
+        let view: Vec<GroupView> = found.iter().map(Into::into).collect();
+        let terminal = self.session.terminal;
+        self.session.answer(self.format, &view, || changes::groups(&found, terminal))?;
+        Ok(Exit::Ok)
+    }
+
+    async fn transfer(&mut self, to: NodeId) -> Outcome {
+        let raft_term = self.client.transfer_leader(to).await?;
+        let view = LeaderView { raft_leader: to.0, raft_term };
+        self.session.answer(self.format, &view, || format!("node {to} leads Raft in term {raft_term}\n"))?;
+        Ok(Exit::Ok)
+    }
+
+    async fn electorate(&mut self, group: &GroupName, electorate: Electorate) -> Outcome {
+        let found = self.client.set_electorate(group, electorate).await?;
+        let words = || format!("group {group} is governed by nodes {}\n", words::list(&found.electorate));
+        self.session.answer(self.format, &GroupView::from(&found), words)?;
+        Ok(Exit::Ok)
+    }
+}
+
+/// Whom a switchover goes to. It is named in the request even when it is the heir, so that a request that is repeated
+/// after a broken connection cannot move the primary twice.
+fn target(status: &GroupStatus, to: Option<InstanceName>) -> Result<InstanceName, Failure> {
+    let heir = || status.group.succession.first().cloned();
+    to.or_else(heir).ok_or_else(|| {
+        let standing = |name: &InstanceName| Some(name) != status.primary.as_ref();
+        let out = status.instances.iter().filter(|one| standing(&one.name));
+        let why = out.map(|one| format!("{} {}", one.name, one.why_not)).collect::<Vec<_>>();
+        let group = &status.group.name;
+        Failure::Refused(format!("nobody can take over in group {group}: {}", words::list(why)))
+    })
+}
+
+/// What a switchover would do, said before it is done.
+fn plan(status: &GroupStatus, to: &InstanceName) -> String {
+    let from = status.primary.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
+    let group = &status.group.name;
+    let lag = status.instances.iter().find(|one| one.name == *to).and_then(|one| one.lag_bytes);
+    let behind =
+        lag.map_or_else(|| "its lag is not known".to_owned(), |lag| format!("{} behind", words::bytes(lag)));
+    format!("{group}: the primary moves from {from} to {to} ({behind}). Writes wait meanwhile; none is lost.")
+}
+
+fn now_unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,297 @@
+//! The shapes of `-o json` and `-o yaml`. They are a promise to scripts: fields are added, never renamed.
+//!
+//! Spans are whole milliseconds (`_ms`), sizes are bytes (`_bytes`), places in the WAL are as Postgres writes them.
+
+use super::status::problems;
+use regent_core::ids::Position;
+use regent_core::state::{Change, Group};
+use regent_proto::api::{Assignment, Forecast, GroupStatus, InstanceStatus, NodeStatus, Status};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[derive(Debug, Serialize)]
+pub struct StatusView {
+    cluster: String,
+    answered_by: u64,
+    healthy: bool,
+    problems: Vec<String>,
+    raft_leader: Option<u64>,
+    raft_term: u64,
+    nodes: Vec<NodeView>,
+    groups: Vec<GroupStatusView>,
+}
+
+#[derive(Debug, Serialize)]
+struct NodeView {
+    id: u64,
+    region: String,
+    address: String,
+    state: String,
+    heard_ms_ago: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupStatusView {
+    #[serde(flatten)]
+    group: GroupView,
+    decided_epoch: u64,
+    decided_primary: Option<String>,
+    leased: bool,
+    promised_by: Vec<u64>,
+    forecast: Option<ForecastView>,
+    troubles: Vec<String>,
+    members: Vec<InstanceView>,
+}
+
+#[derive(Debug, Serialize)]
+struct ForecastView {
+    heir: Option<String>,
+    outage_ms: u64,
+    lost_bytes: u64,
+    words: String,
+}
+
+#[derive(Debug, Serialize)]
+struct InstanceView {
+    name: String,
+    region: String,
+    address: String,
+    role: Option<String>,
+    streaming: bool,
+    position: Option<PositionView>,
+    lag_bytes: Option<u64>,
+    heard_ms_ago: Option<u64>,
+    fences: Vec<String>,
+    place_in_succession: Option<u32>,
+    why_not: Option<String>,
+    trouble: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PositionView {
+    timeline: u32,
+    received: String,
+    flushed: String,
+    replayed: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct GroupView {
+    name: String,
+    revision: u64,
+    epoch: u64,
+    primary: Option<String>,
+    primary_since_epoch: u64,
+    succession: Vec<String>,
+    electorate: Vec<u64>,
+    desired_electorate: Option<Vec<u64>>,
+    ttl_ms: u64,
+    suspicion_ms: u64,
+    mode: String,
+    max_promotion_lag_bytes: u64,
+    first: Option<String>,
+    instances: Vec<String>,
+    /// A text: most JSON readers lose digits of so large a number.
+    system_id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct AssignmentView {
+    group: String,
+    epoch: u64,
+    primary: Option<String>,
+    region: Option<String>,
+    address: Option<String>,
+    revision: Option<u64>,
+    age_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ChangeView {
+    at: String,
+    at_unix_ms: u64,
+    revision: u64,
+    epoch: u64,
+    primary: String,
+    primary_since_epoch: u64,
+    reason: String,
+    voters: Vec<u64>,
+    positions: BTreeMap<String, PositionView>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventView {
+    Present {
+        #[serde(flatten)]
+        assignment: AssignmentView,
+    },
+    Changed {
+        #[serde(flatten)]
+        assignment: AssignmentView,
+        jumped: Vec<u64>,
+        reason: String,
+    },
+    Compacted,
+    Lost {
+        tried: BTreeMap<String, String>,
+    },
+}
+
+#[derive(Debug, Serialize)]
+pub struct LeaderView {
+    pub raft_leader: u64,
+    pub raft_term: u64,
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn texts<T: ToString>(items: &[T]) -> Vec<String> {
+    items.iter().map(T::to_string).collect()
+}
+
+impl From<&Status> for StatusView {
+    fn from(status: &Status) -> StatusView {
+        let problems = problems(status);
+        StatusView {
+            cluster: status.cluster.clone(),
+            answered_by: status.node.0,
+            healthy: problems.is_empty(),
+            problems,
+            raft_leader: status.leader.map(|id| id.0),
+            raft_term: status.term,
+            nodes: status.nodes.iter().map(Into::into).collect(),
+            groups: status.groups.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&NodeStatus> for NodeView {
+    fn from(node: &NodeStatus) -> NodeView {
+        NodeView {
+            id: node.id.0,
+            region: node.region.to_string(),
+            address: node.address.clone(),
+            state: node.state.clone(),
+            heard_ms_ago: node.heard.map(millis),
+        }
+    }
+}
+
+impl From<&GroupStatus> for GroupStatusView {
+    fn from(status: &GroupStatus) -> GroupStatusView {
+        GroupStatusView {
+            group: (&status.group).into(),
+            decided_epoch: status.epoch.0,
+            decided_primary: status.primary.as_ref().map(ToString::to_string),
+            leased: status.leased,
+            promised_by: status.promised_by.iter().map(|id| id.0).collect(),
+            forecast: status.forecast.as_ref().map(Into::into),
+            troubles: status.troubles.clone(),
+            members: status.instances.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Forecast> for ForecastView {
+    fn from(forecast: &Forecast) -> ForecastView {
+        ForecastView {
+            heir: forecast.heir.as_ref().map(ToString::to_string),
+            outage_ms: millis(forecast.outage),
+            lost_bytes: forecast.lost_bytes,
+            words: forecast.words.clone(),
+        }
+    }
+}
+
+impl From<&InstanceStatus> for InstanceView {
+    fn from(instance: &InstanceStatus) -> InstanceView {
+        InstanceView {
+            name: instance.name.to_string(),
+            region: instance.region.to_string(),
+            address: instance.address.clone(),
+            role: instance.role.map(|role| role.to_string()),
+            streaming: instance.streaming,
+            position: instance.position.map(Into::into),
+            lag_bytes: instance.lag_bytes,
+            heard_ms_ago: instance.heard.map(millis),
+            fences: instance.fences.clone(),
+            place_in_succession: instance.place,
+            why_not: some(&instance.why_not),
+            trouble: some(&instance.trouble),
+        }
+    }
+}
+
+impl From<Position> for PositionView {
+    fn from(position: Position) -> PositionView {
+        PositionView {
+            timeline: position.timeline,
+            received: position.received.to_string(),
+            flushed: position.flushed.to_string(),
+            replayed: position.replayed.to_string(),
+        }
+    }
+}
+
+impl From<&Group> for GroupView {
+    fn from(group: &Group) -> GroupView {
+        let desired = group.desired_electorate.as_ref();
+        GroupView {
+            name: group.name.to_string(),
+            revision: group.revision.0,
+            epoch: group.epoch.0,
+            primary: group.primary.as_ref().map(ToString::to_string),
+            primary_since_epoch: group.since.0,
+            succession: texts(&group.succession),
+            electorate: group.electorate.iter().map(|id| id.0).collect(),
+            desired_electorate: desired.map(|ids| ids.iter().map(|id| id.0).collect()),
+            ttl_ms: millis(group.terms.ttl),
+            suspicion_ms: millis(group.terms.suspicion),
+            mode: group.terms.mode.to_string(),
+            max_promotion_lag_bytes: group.terms.max_promotion_lag,
+            first: group.first.as_ref().map(ToString::to_string),
+            instances: group.instances.keys().map(ToString::to_string).collect(),
+            system_id: group.system_id.map(|id| id.to_string()),
+        }
+    }
+}
+
+impl From<&Assignment> for AssignmentView {
+    fn from(assignment: &Assignment) -> AssignmentView {
+        let primary = assignment.primary.as_ref();
+        AssignmentView {
+            group: assignment.group.to_string(),
+            epoch: assignment.epoch.0,
+            primary: primary.map(|primary| primary.instance.to_string()),
+            region: primary.map(|primary| primary.region.to_string()),
+            address: primary.map(|primary| primary.address.clone()),
+            revision: assignment.revision.map(|revision| revision.0),
+            age_ms: millis(assignment.age),
+        }
+    }
+}
+
+impl From<&Change> for ChangeView {
+    fn from(change: &Change) -> ChangeView {
+        let positions = change.positions.iter().map(|(name, at)| (name.to_string(), PositionView::from(*at)));
+        ChangeView {
+            at: super::words::time(change.at_unix_ms),
+            at_unix_ms: change.at_unix_ms,
+            revision: change.revision.0,
+            epoch: change.epoch.0,
+            primary: change.primary.to_string(),
+            primary_since_epoch: change.since.0,
+            reason: change.reason.to_string(),
+            voters: change.voters.iter().map(|id| id.0).collect(),
+            positions: positions.collect(),
+        }
+    }
+}
