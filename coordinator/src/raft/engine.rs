@@ -9,6 +9,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 /// One change to one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +65,9 @@ impl Sled {
             .flush_every_ms(None)
             .cache_capacity(16 << 20)
             .mode(sled::Mode::HighThroughput);
-        let db = no_panic("open", || config.open())?;
         let path = dir.join("db");
+        wait_until_free(&path)?;
+        let db = no_panic("open", || config.open())?;
         let file = File::open(&path)?;
         let engine = Self { db, file, path, durability };
         engine.sync_directory(dir)?;
@@ -115,6 +120,27 @@ impl LogEngine for Sled {
 
     fn file(&self) -> &Path {
         &self.path
+    }
+}
+
+/// sled locks its file and never unlocks it: the lock ends with the last copy of the handle, and a child that was just
+/// forked holds a copy until its exec. Our own lock on the directory says that nobody else is there, so the rest is waited for.
+fn wait_until_free(path: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let mut file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            // Given up again at once, explicitly, so that no copy can keep it.
+            Ok(lock) => return lock.unlock().map(drop).map_err(|(_, errno)| errno.into()),
+            Err((_, errno)) if errno != Errno::EWOULDBLOCK || Instant::now() > deadline => {
+                return Err(errno.into());
+            }
+            Err((same, _)) => file = same,
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

@@ -38,7 +38,9 @@ pub struct RaftConfig {
     pub node_id: u64,
     /// Where it keeps everything.
     pub data_dir: PathBuf,
-    /// The members that a fresh cluster starts with, the same on every node. Later the members in the log count.
+    /// The members that a fresh cluster starts with: the same ids on every node. Later the members in the log count. Their
+    /// addresses are as *this* node reaches them, and may differ from node to node: for a member listed here they win over
+    /// the address in the log.
     pub members: BTreeMap<u64, Member>,
     /// The longest round trip between two nodes at which the cluster has to work.
     pub max_round_trip: Duration,
@@ -90,6 +92,7 @@ impl Raft {
             me.clone(),
             peers.clone(),
             settings,
+            members.iter().map(|(id, member)| (*id, member.addr.clone())).collect(),
             #[cfg(test)]
             cut.clone(),
         );

@@ -12,18 +12,31 @@ use super::types::Types;
 impl Raft {
     /// Hands leadership to the voter that is in touch and furthest, and waits until it has it. Returns at once on a node
     /// that does not lead.
-    ///
+    pub async fn step_down(&self) -> Result<(), StepDownError> {
+        self.hand_to(None).await
+    }
+
+    /// Hands leadership to that voter, which must be in touch and lack nothing that is committed, and waits until it has it.
+    /// Returns at once on a node that does not lead, or that is the one.
+    pub async fn transfer(&self, to: u64) -> Result<(), StepDownError> {
+        if to == self.node_id { Ok(()) } else { self.hand_to(Some(to)).await }
+    }
+
     /// A transfer that fails leaves a leader that no longer beats, so it is watched: if nobody has taken over in time, this
     /// node stands for election itself, once, which ends the transfer either way.
-    pub async fn step_down(&self) -> Result<(), StepDownError> {
+    async fn hand_to(&self, to: Option<u64>) -> Result<(), StepDownError> {
         let mut metrics = self.library.metrics();
         let heir = {
             let now = metrics.borrow_and_update();
             if now.state != ServerState::Leader {
                 return Ok(());
             }
-            heir(&now, self.settings.heartbeat * 2 + self.settings.max_round_trip)
-                .ok_or(StepDownError::NoHeir)?
+            let fit = heirs(&now, self.settings.heartbeat * 2 + self.settings.max_round_trip);
+            match to {
+                Some(to) if fit.contains(&to) => to,
+                Some(to) => return Err(StepDownError::NotFit { heir: to }),
+                None => fit.last().copied().ok_or(StepDownError::NoHeir)?,
+            }
         };
         self.library.trigger().transfer_leader(heir).await.map_err(stopped)?;
         // To the heir, the election there, and the news of it back; twice, for a lost segment.
@@ -50,19 +63,20 @@ fn stopped(e: openraft::errors::Fatal<Types>) -> StepDownError {
     StepDownError::Stopped(e.to_string())
 }
 
-/// The voter with the longest log among those that answered within `recently` and lack nothing that is committed.
-fn heir(metrics: &RaftMetrics<Types>, recently: Duration) -> Option<u64> {
-    let (progress, beats) = (metrics.replication.as_ref()?, metrics.heartbeat.as_ref()?);
+/// The voters that answered within `recently` and lack nothing that is committed, the one with the longest log last.
+fn heirs(metrics: &RaftMetrics<Types>, recently: Duration) -> Vec<u64> {
+    let (Some(progress), Some(beats)) = (&metrics.replication, &metrics.heartbeat) else { return Vec::new() };
     let in_touch = |id: &u64| {
         let beat = beats.get(id).copied().flatten();
         beat.is_some_and(|at| at.elapsed() < recently)
     };
-    metrics
+    let mut fit: Vec<_> = metrics
         .membership_config
         .voter_ids()
         .filter(|id| *id != metrics.id && in_touch(id))
         .filter_map(|id| progress.get(&id).copied().flatten().map(|matched| (matched, id)))
         .filter(|(matched, _)| Some(matched) >= metrics.cluster_committed.as_ref())
-        .max()
-        .map(|(_, id)| id)
+        .collect();
+    fit.sort_unstable();
+    fit.into_iter().map(|(_, id)| id).collect()
 }

@@ -42,6 +42,11 @@ struct Cluster {
 impl Cluster {
     /// Nodes 1 to `n`, founded and running.
     async fn of(n: u64) -> Self {
+        Self::apart(n, Duration::from_millis(20)).await
+    }
+
+    /// The same, with the times for nodes that far apart.
+    async fn apart(n: u64, max_round_trip: Duration) -> Self {
         let mut listeners = BTreeMap::new();
         let mut members = BTreeMap::new();
         for id in 1..=n {
@@ -49,7 +54,7 @@ impl Cluster {
             listeners.insert(id, listener);
             members.insert(id, member);
         }
-        let sites = (1..=n).map(|id| (id, Site::new(id, members.clone()))).collect();
+        let sites = (1..=n).map(|id| (id, Site::new(id, members.clone(), max_round_trip))).collect();
         let mut cluster = Self { sites };
         for (id, listener) in listeners {
             cluster.start_on(id, listener).await.initialize().await.unwrap();
@@ -110,6 +115,21 @@ impl Cluster {
         }
     }
 
+    /// The leader, when all know it in the same term: the founders all stand for election at once, and that may take
+    /// more than one term.
+    async fn agreed(&self) -> u64 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let leader = self.leader(None).await;
+            let views: Vec<_> = self.running().map(|(_, raft)| raft.leadership().borrow().clone()).collect();
+            if views.iter().all(|v| v.leader == Some(leader) && v.term == views[0].term) {
+                return leader;
+            }
+            assert!(Instant::now() < deadline, "{views:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Until `id` has applied all that the leader has.
     async fn caught_up(&self, id: u64, index: u64) {
         let mut state = self.node(id).state();
@@ -124,14 +144,14 @@ impl Cluster {
 }
 
 impl Site {
-    fn new(id: u64, members: BTreeMap<u64, Member>) -> Self {
+    fn new(id: u64, members: BTreeMap<u64, Member>, max_round_trip: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = RaftConfig {
             cluster_id: "test".to_owned(),
             node_id: id,
             data_dir: dir.path().join("data"),
             members,
-            max_round_trip: Duration::from_millis(20),
+            max_round_trip,
         };
         Self { config, told: Told::default(), running: None, _dir: dir }
     }
@@ -246,8 +266,8 @@ async fn no_applied_change_is_kept_from_the_callback() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_cut_off_and_returns_deposes_nobody() {
-    let cluster = Cluster::of(3).await;
-    let leader = cluster.leader(None).await;
+    let cluster = Cluster::apart(3, Duration::from_millis(150)).await;
+    let leader = cluster.agreed().await;
     let cut = if leader == 3 { 1 } else { 3 };
     let term = cluster.node(leader).leadership().borrow().term;
     let mut next = 0..;
@@ -310,7 +330,7 @@ async fn a_region_is_added_and_removed_one_node_at_a_time() {
         propose(cluster.node(leader), i).await;
     }
     let (listener, member) = door(4).await;
-    cluster.sites.insert(4, Site::new(4, [(4, member.clone())].into()));
+    cluster.sites.insert(4, Site::new(4, [(4, member.clone())].into(), Duration::from_millis(20)));
     let fourth = cluster.start_on(4, listener).await;
     cluster.node(leader).add_member(4, member.clone(), PATIENCE).await.unwrap();
     cluster.node(leader).add_member(4, member.clone(), PATIENCE).await.unwrap();

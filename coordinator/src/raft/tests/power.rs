@@ -177,7 +177,7 @@ fn a_full_disk_ends_the_process_by_name_and_it_starts_again_when_there_is_room()
     println!("full after {:?}: {stderr}", started.elapsed());
     assert_eq!(output.status.code(), Some(EXIT_IO), "{stderr}");
     assert!(stderr.contains("store/db") && stderr.contains("Check the disk"), "{stderr}");
-    let last = String::from_utf8_lossy(&output.stdout).lines().filter_map(acknowledged).last().unwrap();
+    let last = String::from_utf8_lossy(&output.stdout).lines().filter_map(acknowledged).next_back().unwrap();
     fs::remove_file(ballast).unwrap();
     assert_eq!(missing(&mount.data(), last).unwrap(), 0);
     write_and_kill(&mount.data(), Durability::Full, 3);

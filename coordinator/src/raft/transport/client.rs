@@ -51,6 +51,8 @@ pub struct Network {
     me: Address,
     peers: Peers,
     settings: Settings,
+    /// Where this node reaches the members it is configured with.
+    routes: Arc<BTreeMap<u64, String>>,
     links: Arc<Mutex<BTreeMap<u64, Links>>>,
     #[cfg(test)]
     cut: crate::raft::tests::Cut,
@@ -61,12 +63,14 @@ impl Network {
         me: Address,
         peers: Peers,
         settings: Settings,
+        routes: BTreeMap<u64, String>,
         #[cfg(test)] cut: crate::raft::tests::Cut,
     ) -> Self {
         Self {
             me,
             peers,
             settings,
+            routes: Arc::new(routes),
             links: Arc::default(),
             #[cfg(test)]
             cut,
@@ -86,11 +90,12 @@ impl Network {
     }
 
     fn client(&self, target: u64, node: &Member, entries_on: Lane) -> Client {
-        let links = self.links(target, &node.addr);
+        let addr = self.routes.get(&target).unwrap_or(&node.addr);
+        let links = self.links(target, addr);
         if let Err(error) = &links {
             tracing::error!(
                 node = target,
-                addr = node.addr,
+                addr,
                 error,
                 "cannot be reached at this address; correct it"
             );
