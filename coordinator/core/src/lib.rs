@@ -52,6 +52,7 @@ pub mod lease;
 pub mod message;
 pub mod plan;
 pub mod quorum;
+pub mod read;
 pub mod state;
 pub mod succession;
 pub mod switchover;
