@@ -56,7 +56,9 @@ const DEFAULTS: [(&str, &str); 12] = [
     ("max_wal_senders", "16"),
     ("max_replication_slots", "16"),
     ("wal_keep_size", "512MB"),
-    // A standby that has just lost its upstream sleeps this long between attempts, and a promotion can wait for it.
+    // A standby that has just lost its upstream sleeps this long between attempts, and a promotion can wait for it. Promoted
+    // at the moment of the death: 5 s at worst with 5s, 113 ms in the median with 50ms, 76 ms with 10ms (`measure.rs`, a busy
+    // machine of 2 cores). But each attempt on an upstream that refuses is a process and a line in the log.
     ("wal_retrieve_retry_interval", "50ms"),
     ("wal_receiver_status_interval", "1s"),
     // A cut link is noticed after these, long after the witnesses acted: they only bound how long a dead stream lingers.
