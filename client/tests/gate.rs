@@ -64,6 +64,12 @@ fn as_server_user(program: PathBuf) -> Command {
     command
 }
 
+/// A test that is killed cannot drop anything: the kernel then ends what it started.
+fn ends_with_its_test(command: &mut Command, signal: Signal) {
+    // SAFETY: prctl() is a plain system call, allowed between fork and exec.
+    unsafe { command.pre_exec(move || Ok(nix::sys::prctl::set_pdeathsig(signal)?)) };
+}
+
 /// A directory that the server's user owns.
 fn server_dir(parent: &Path) -> TempDir {
     let dir = tempfile::Builder::new().prefix("regent-gate-").tempdir_in(parent).unwrap();
@@ -200,9 +206,7 @@ impl Server {
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let mut postmaster = as_server_user(pg_bin("postgres"));
         postmaster.arg("-D").arg(&data).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        // A test that is killed cannot drop anything: the kernel then stops the server.
-        // SAFETY: prctl() is a plain system call, allowed between fork and exec.
-        unsafe { postmaster.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGQUIT)?)) };
+        ends_with_its_test(&mut postmaster, Signal::SIGQUIT);
         let child = postmaster.spawn().unwrap();
         Server { dir, shm, child }
     }
@@ -652,12 +656,10 @@ fn holder_of_a_lease() {
 async fn a_killed_agent_leaves_a_gate_that_closes_on_time() {
     let server = Server::start_with(Build::Real, "regent.commit_wait = 0").await;
     let client = server.connect().await;
-    let mut holder = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "holder_of_a_lease", "--ignored"])
-        .env(HOLDER_LEASE, server.lease_path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut holder = Command::new(std::env::current_exe().unwrap());
+    holder.args(["--exact", "holder_of_a_lease", "--ignored"]).env(HOLDER_LEASE, server.lease_path());
+    ends_with_its_test(&mut holder, Signal::SIGKILL);
+    let mut holder = holder.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     eventually("the holder opens the gate", async || sql(&client, INSERT).await.is_ok()).await;
     holder.kill().unwrap();
     holder.wait().unwrap();
