@@ -206,7 +206,7 @@ impl Link {
             }
         };
         let verdict = judge(&self.name, fault);
-        if matches!(verdict, Verdict::Broken(_)) {
+        if matches!(verdict, Verdict::Broken(_) | Verdict::Late) {
             self.forget().await;
         }
         Err(verdict)

@@ -33,13 +33,16 @@ pub(crate) fn judge(endpoint: &str, fault: Fault) -> Verdict {
 
 fn judge_status(endpoint: String, status: &Status) -> Verdict {
     let message = status.message().to_owned();
+    // Whose clock it was, the node's or the one of this side, makes no difference.
+    if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) {
+        return Verdict::Late;
+    }
     // Only the transport leaves a source behind; a status that came over the wire has none.
     if status.source().is_some() {
         return Verdict::Broken(root(status));
     }
     match status.code() {
         Code::Unavailable | Code::ResourceExhausted => Verdict::Unable(message),
-        Code::DeadlineExceeded | Code::Cancelled => Verdict::Late,
         Code::Aborted => Verdict::InTransition(message),
         Code::OutOfRange => Verdict::Compacted,
         Code::NotFound => Verdict::Final(Error::NotFound { message }),

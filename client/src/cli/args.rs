@@ -10,8 +10,8 @@ const EXIT_CODES: &str = "Exit codes:
   1  the answer is bad: `status` found trouble, `primary` found none yet
   2  the command line or its input is wrong
   3  no such group, instance or node
-  4  no node gave an answer; nothing was changed
-  5  in transition, or not answered in time: what was asked may or may not take effect
+  4  no node could be reached, or none was able to; nothing was changed
+  5  in transition, late or failed: what was asked may or may not take effect
   6  refused: the name is taken, or it cannot be done as things stand; nothing was changed";
 
 /// Shows and steers who is primary of each group of Postgres servers.

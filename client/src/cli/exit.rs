@@ -15,9 +15,9 @@ pub enum Exit {
     Usage = 2,
     /// No such group, instance or node.
     NotFound = 3,
-    /// No node gave an answer; nothing was changed.
+    /// No node could be reached, or none was able to; nothing was changed.
     Unreachable = 4,
-    /// Nobody knows whether it takes effect, or the group is between two primaries.
+    /// No answer that can be used: nobody knows whether it takes effect, or the group is between two primaries.
     Open = 5,
     /// It cannot be done as things stand; nothing was changed.
     Refused = 6,
@@ -34,8 +34,12 @@ pub fn exit_for(error: &Error) -> Exit {
     match error {
         Error::NoEndpoint | Error::BadEndpoint { .. } | Error::Invalid { .. } => Exit::Usage,
         Error::NotFound { .. } => Exit::NotFound,
-        Error::Unavailable { .. } | Error::Malformed { .. } | Error::Failed { .. } => Exit::Unreachable,
-        Error::InTransition { .. } | Error::DeadlineExceeded { .. } | Error::Interrupted { .. } => Exit::Open,
+        Error::Unavailable { .. } => Exit::Unreachable,
+        Error::InTransition { .. }
+        | Error::DeadlineExceeded { .. }
+        | Error::Interrupted { .. }
+        | Error::Malformed { .. }
+        | Error::Failed { .. } => Exit::Open,
         Error::AlreadyExists { .. } | Error::Refused { .. } => Exit::Refused,
     }
 }

@@ -178,7 +178,7 @@ fn reason(words: &str) -> String {
 pub fn terms(group: &Group) -> String {
     let terms = &group.terms;
     format!(
-        "ttl {}, suspicion {}, {}, promotes up to {} behind, nodes {} govern",
+        "ttl {}, suspicion {}, {}, promotes within {}, governed by nodes {}",
         span(terms.ttl),
         span(terms.suspicion),
         terms.mode,

@@ -41,7 +41,7 @@ struct GroupStatusView {
     promised_by: Vec<u64>,
     forecast: Option<ForecastView>,
     troubles: Vec<String>,
-    members: Vec<InstanceView>,
+    instances: Vec<InstanceView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,7 +91,7 @@ pub struct GroupView {
     mode: String,
     max_promotion_lag_bytes: u64,
     first: Option<String>,
-    instances: Vec<String>,
+    instance_names: Vec<String>,
     /// A text: most JSON readers lose digits of so large a number.
     system_id: Option<String>,
 }
@@ -195,7 +195,7 @@ impl From<&GroupStatus> for GroupStatusView {
             promised_by: status.promised_by.iter().map(|id| id.0).collect(),
             forecast: status.forecast.as_ref().map(Into::into),
             troubles: status.troubles.clone(),
-            members: status.instances.iter().map(Into::into).collect(),
+            instances: status.instances.iter().map(Into::into).collect(),
         }
     }
 }
@@ -258,7 +258,7 @@ impl From<&Group> for GroupView {
             mode: group.terms.mode.to_string(),
             max_promotion_lag_bytes: group.terms.max_promotion_lag,
             first: group.first.as_ref().map(ToString::to_string),
-            instances: group.instances.keys().map(ToString::to_string).collect(),
+            instance_names: group.instances.keys().map(ToString::to_string).collect(),
             system_id: group.system_id.map(|id| id.to_string()),
         }
     }
