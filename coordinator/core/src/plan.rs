@@ -179,7 +179,7 @@ impl Planner<'_> {
         if self.group.primary.is_none() || !unwell || !self.may_solicit() {
             return Vec::new();
         }
-        if let Some((epoch, named)) = self.completable().or_else(|| self.next_candidate()) {
+        if let Some((epoch, named)) = self.next_candidate() {
             return vec![self.solicit(epoch, &named, Reason::Reaffirmed)];
         }
         let up_to = self.highest_floor();
@@ -211,25 +211,6 @@ impl Planner<'_> {
         floors.max().unwrap_or(Epoch(0)).max(self.view.current(self.group).0)
     }
 
-    /// The highest vote known, if it may still become a decision: it is driven to its end before anything goes past it,
-    /// as in Paxos.
-    fn completable(&self) -> Option<(Epoch, InstanceName)> {
-        let floor = self.highest_floor();
-        let named = |name: &InstanceName| {
-            let would = self.view.standings(self.group, self.now).filter(|standing| {
-                let voted = standing.floor == floor && standing.named.as_ref() == Some(name);
-                voted || (standing.floor < floor && standing.may_name.contains(name))
-            });
-            let voters: Vec<NodeId> = would.map(|standing| standing.witness).collect();
-            is_majority(&self.group.electorate, &voters)
-        };
-        let votes = self.view.standings(self.group, self.now).filter(|standing| standing.floor == floor);
-        let mut names = votes.filter_map(|standing| standing.named.clone());
-        let name = names.find(|name| self.usable(name, floor) && named(name))?;
-        let decided = floor <= self.view.current(self.group).0;
-        (!decided).then_some((floor, name))
-    }
-
     /// Above all floors: the first of primary, succession and the others that is alive and that a majority may name.
     fn next_candidate(&self) -> Option<(Epoch, InstanceName)> {
         let declined = self.view.all_fresh(self.group, self.now).map(|report| report.declined).max();
@@ -247,7 +228,8 @@ impl Planner<'_> {
 
     fn usable(&self, name: &InstanceName, epoch: Epoch) -> bool {
         let Some(report) = self.view.fresh(self.group, name, self.now) else { return false };
-        let owner = self.view.current(self.group).1 == Some(name) && report.role != Role::Refused;
-        report.declined < epoch && (report.ready || owner)
+        // Who claims an epoch was decided, whether or not the leader has heard of it.
+        let owner = self.view.current(self.group).1 == Some(name) || report.claims.is_some();
+        report.declined < epoch && (report.ready || (owner && self.group.holds_data(report.role)))
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::command::{Command, Instance, Node, Terms};
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, Revision};
+use crate::message::Role;
 use crate::quorum::{Electorate, one_step};
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
@@ -344,6 +345,15 @@ impl Group {
         })
     }
 
+    /// Whether a Postgres in that role has, or may still make, this group's data.
+    pub fn holds_data(&self, role: Role) -> bool {
+        match role {
+            Role::Stopped | Role::Standby | Role::Primary => true,
+            Role::Preparing => self.system_id.is_none(),
+            Role::Refused => false,
+        }
+    }
+
     fn changed(&mut self) -> Applied {
         self.revision = self.revision.next();
         Applied::Group(self.name.clone(), self.revision)
@@ -445,7 +455,7 @@ impl Group {
         self.check_electorate(certificate)?;
         self.change_electorate(certificate, electorate)?;
         let stayed = self.primary.as_ref() == Some(certificate.named()) && certificate.since() <= self.since;
-        self.since = if stayed { self.since } else { epoch };
+        self.since = if stayed { self.since } else { certificate.since() };
         self.epoch = epoch;
         self.primary = Some(certificate.named().clone());
         self.succession = certificate.rest();
@@ -454,7 +464,7 @@ impl Group {
             revision: self.revision,
             epoch,
             primary: certificate.named().clone(),
-            since: self.since,
+            since: if stayed { self.since } else { epoch },
             reason: certificate.reason(),
             voters: certificate.votes().iter().map(|vote| vote.witness).collect(),
             positions: positions.clone(),

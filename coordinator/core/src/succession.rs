@@ -11,8 +11,19 @@ use std::time::Duration;
 /// How long a member of the succession may be unheard before it is dropped: longer than a lapse, shorter than a coffee.
 pub const FORGET_AFTER: Duration = Duration::from_secs(2);
 
-/// Why an instance is not in the succession, in words; `None` if it may be.
+/// Why an instance cannot take over now, in words; `None` if it can.
 pub fn why_not(group: &Group, view: &GroupView, name: &InstanceName, now: Time) -> Option<String> {
+    obstacle(group, view, name, now, Duration::ZERO)
+}
+
+/// The same, forgiving one that has not streamed, or could not follow a new primary yet, for no longer than `lapse`.
+fn obstacle(
+    group: &Group,
+    view: &GroupView,
+    name: &InstanceName,
+    now: Time,
+    lapse: Duration,
+) -> Option<String> {
     let (epoch, primary) = view.current(group);
     if primary == Some(name) {
         return Some("is the primary".to_owned());
@@ -32,10 +43,12 @@ pub fn why_not(group: &Group, view: &GroupView, name: &InstanceName, now: Time) 
     if !report.gate_armed {
         return Some("its gate is not armed".to_owned());
     }
-    if !report.ready || report.followed < group.since {
+    let new = view.primary_since(group).is_some_and(|since| now < since + lapse);
+    if !report.ready || (report.followed < group.since && !new) {
         return Some(format!("has not followed the primary of epoch {epoch} yet"));
     }
-    if !report.streaming {
+    let streamed = view.streamed_at(name).is_some_and(|at| now < at + lapse);
+    if !(report.streaming || streamed) {
         return Some("does not stream".to_owned());
     }
     let member = group.succession.contains(name);
@@ -55,9 +68,14 @@ pub fn lag_bytes(group: &Group, view: &GroupView, report: &Report) -> Option<u64
 }
 
 /// The succession as it should be now: members keep their places while they may be in it; new ones come after, by name.
+///
+/// A member that has just stopped streaming stays: when the primary dies, every standby does, moments before the
+/// witnesses look for an heir. So does one that still turns to a new primary.
 pub fn desired(group: &Group, view: &GroupView, now: Time) -> Vec<InstanceName> {
-    let may = |name: &&InstanceName| why_not(group, view, name, now).is_none();
-    let stay = group.succession.iter().filter(may);
-    let join = group.instances.keys().filter(|name| !group.succession.contains(name)).filter(may);
+    let lapse = FORGET_AFTER.max(group.terms.suspicion * 3);
+    let may_stay = |name: &&InstanceName| obstacle(group, view, name, now, lapse).is_none();
+    let may_join = |name: &&InstanceName| why_not(group, view, name, now).is_none();
+    let stay = group.succession.iter().filter(may_stay);
+    let join = group.instances.keys().filter(|name| !group.succession.contains(name)).filter(may_join);
     stay.chain(join).cloned().collect()
 }

@@ -23,6 +23,7 @@ pub struct View {
 pub struct GroupView {
     hellos: BTreeMap<InstanceName, Instance>,
     reports: BTreeMap<InstanceName, (Report, Time)>,
+    streamed: BTreeMap<InstanceName, Time>,
     standings: BTreeMap<NodeId, (Standing, Time)>,
     decided: Option<Certificate>,
     /// Since when this node has watched the group; nothing is amiss before it had time to look.
@@ -30,6 +31,8 @@ pub struct GroupView {
     well_at: Time,
     solicited_at: Option<Time>,
     hand_over: Option<(HandOver, Time)>,
+    /// Since when the log has had its primary, as seen here.
+    primary_since: Option<(Epoch, Time)>,
 }
 
 /// A switchover asked for.
@@ -64,7 +67,11 @@ impl View {
     /// An instance reported.
     pub fn report(&mut self, report: Report, now: Time) {
         let group = report.group.clone();
-        self.group_mut(&group, now).reports.insert(report.instance.clone(), (report, now));
+        let view = self.group_mut(&group, now);
+        if report.streaming {
+            view.streamed.insert(report.instance.clone(), now);
+        }
+        view.reports.insert(report.instance.clone(), (report, now));
     }
 
     /// A witness, possibly this node's own, said where it stands.
@@ -82,13 +89,16 @@ impl View {
         }
     }
 
-    /// Keeps track of how long each group has been well; called before every plan.
+    /// Keeps track of how long each group has been well, and has had its primary; called before every plan.
     pub fn look(&mut self, state: &State, now: Time) {
         for group in state.groups.values() {
             let well = self.group(&group.name).well(group, now);
             let view = self.group_mut(&group.name, now);
             if well {
                 view.well_at = now;
+            }
+            if view.primary_since.is_none_or(|(since, _)| since != group.since) {
+                view.primary_since = Some((group.since, now));
             }
         }
     }
@@ -121,6 +131,16 @@ impl GroupView {
     /// The last report of an instance, and when it came.
     pub fn last_report(&self, instance: &InstanceName) -> Option<(&Report, Time)> {
         self.reports.get(instance).map(|(report, at)| (report, *at))
+    }
+
+    /// When an instance said last that it receives WAL.
+    pub fn streamed_at(&self, instance: &InstanceName) -> Option<Time> {
+        self.streamed.get(instance).copied()
+    }
+
+    /// Since when the log has named its present primary, as far as this node has looked.
+    pub fn primary_since(&self, group: &Group) -> Option<Time> {
+        self.primary_since.filter(|(since, _)| *since == group.since).map(|(_, at)| at)
     }
 
     /// The report of an instance heard within the group's suspicion.

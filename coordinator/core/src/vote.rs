@@ -1,7 +1,7 @@
 //! Votes and certificates: what a witness says durably, and what a majority of them decides.
 
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Revision, Seq};
-use crate::quorum::{Electorate, is_majority};
+use crate::quorum::{Electorate, is_majority, majority};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -54,8 +54,8 @@ pub struct Vote {
     pub floor: Epoch,
     /// The instance that may be primary of it.
     pub named: InstanceName,
-    /// Since which epoch the named instance would have been primary without interruption: less than `floor` when
-    /// the vote continues the running primary.
+    /// From this epoch on the voter knows of no other primary than the named instance: so one that was primary in it
+    /// or later goes on without interruption.
     pub since: Epoch,
     /// Who may follow the named instance.
     pub rest: Vec<InstanceName>,
@@ -143,10 +143,14 @@ impl Certificate {
         &self.votes[0].named
     }
 
-    /// Since which epoch the named instance is primary without interruption. Less than `epoch` only if *every* voter
-    /// continued the same primary: then, as any two majorities meet, nobody was decided in between.
+    /// Since which epoch the named instance is primary without interruption: a majority of the voters know of nobody
+    /// else from there on, so, as any two majorities meet, nobody else was decided.
     pub fn since(&self) -> Epoch {
-        self.votes.iter().map(|vote| vote.since).max().unwrap_or(self.epoch())
+        let (_, electorate) = self.basis();
+        let known = self.votes.iter().filter(|vote| electorate.contains(&vote.witness));
+        let mut since: Vec<Epoch> = known.map(|vote| vote.since).collect();
+        since.sort_unstable();
+        since.get(majority(electorate.len()) - 1).copied().unwrap_or(self.epoch())
     }
 
     /// The highest basis among the votes and its electorate.

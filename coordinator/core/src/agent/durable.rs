@@ -1,6 +1,7 @@
 //! What an agent must never forget.
 
 use crate::ids::{Epoch, InstanceName};
+use crate::state::Group;
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,12 @@ pub struct Decided {
 }
 
 impl Decided {
+    /// What the log says of a group that has a primary.
+    pub fn logged(group: &Group) -> Option<Decided> {
+        let primary = group.primary.clone()?;
+        Some(Decided { epoch: group.epoch, primary, since: group.since })
+    }
+
     /// What a certificate decides.
     pub fn by(certificate: &Certificate) -> Decided {
         Decided {

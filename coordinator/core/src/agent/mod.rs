@@ -117,6 +117,8 @@ pub struct Agent {
     linked: BTreeSet<NodeId>,
     /// Votes that name this instance, the highest of each witness.
     votes: BTreeMap<NodeId, Vote>,
+    /// The highest certificate that names this instance, as others sent it.
+    shown: Option<Certificate>,
     sends: VecDeque<(u64, Time)>,
     next_number: u64,
     report_at: Time,
@@ -144,6 +146,7 @@ impl Agent {
             group: None,
             linked: BTreeSet::new(),
             votes: BTreeMap::new(),
+            shown: None,
             sends: VecDeque::new(),
             next_number: 1,
             report_at: now,
@@ -243,7 +246,7 @@ impl Agent {
                 }
             }
             ToAgent::Vote(vote) => self.heard_vote(vote),
-            ToAgent::Decided(certificate) => self.heard_decision(&certificate, out),
+            ToAgent::Decided(certificate) => self.heard_decision(certificate, out),
             ToAgent::Decline { up_to, .. } => {
                 if up_to > self.durable.declined {
                     self.durable.declined = up_to;
@@ -282,21 +285,29 @@ impl Agent {
         if self.group.as_ref().is_some_and(|known| known.revision >= group.revision) {
             return;
         }
-        if let Some(primary) = group.primary.clone() {
-            self.decide(Decided { epoch: group.epoch, primary, since: group.since }, out);
+        if let Some(decided) = Decided::logged(&group) {
+            self.decide(decided, out);
         }
         self.group = Some(group);
     }
 
-    fn heard_decision(&mut self, certificate: &Certificate, out: &mut Vec<Effect>) {
+    fn heard_decision(&mut self, certificate: Certificate, out: &mut Vec<Effect>) {
         for vote in certificate.votes() {
             self.heard_vote(vote.clone());
         }
-        self.decide(Decided::by(certificate), out);
+        self.decide(Decided::by(&certificate), out);
+        let newer = |known: &Certificate| known.epoch() < certificate.epoch();
+        if *certificate.named() == self.me.instance && self.shown.as_ref().is_none_or(newer) {
+            self.shown = Some(certificate);
+        }
     }
 
     fn decide(&mut self, decided: Decided, out: &mut Vec<Effect>) {
-        if decided.epoch > self.durable.seen() {
+        let newer = |known: &Decided| {
+            // More votes for one decision can show that nobody was primary between it and an earlier one.
+            known.epoch < decided.epoch || (known.epoch == decided.epoch && decided.since < known.since)
+        };
+        if self.durable.decided.as_ref().is_none_or(newer) {
             self.durable.decided = Some(decided);
             out.push(self.persist());
         }

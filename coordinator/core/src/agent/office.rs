@@ -1,6 +1,6 @@
 //! Being primary: taking office on a decision, keeping the lease, giving it up.
 
-use super::durable::Decided;
+use super::durable::{Decided, Durable};
 use super::{Agent, Effect, Note};
 use crate::ids::{Epoch, InstanceName};
 use crate::message::{Role, ToWitness};
@@ -41,9 +41,11 @@ impl Agent {
 
     /// Acts on a decision that makes this instance primary, if it may.
     pub(super) fn take_office(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if let Some(certificate) = self.collected() {
+        if let Some(certificate) = self.collected().or_else(|| self.shown.clone()) {
             self.act(Decided::by(&certificate), Some(certificate), now, out);
-        } else if let Some(decided) = self.durable.decided.clone() {
+        }
+        // Not what was heard and lost with a restart: without the certificate there is no electorate to count by.
+        if let Some(decided) = self.group.as_ref().and_then(Decided::logged) {
             self.act(decided, None, now, out);
         }
     }
@@ -51,18 +53,22 @@ impl Agent {
     /// The votes of a majority for the highest epoch above the last acted on for which there are enough.
     fn collected(&self) -> Option<Certificate> {
         let floors: BTreeSet<Epoch> =
-            self.votes.values().map(|vote| vote.floor).filter(|floor| *floor > self.durable.acted).collect();
+            self.votes.values().map(|vote| vote.floor).filter(|floor| self.may_act(*floor)).collect();
         floors.into_iter().rev().find_map(|floor| {
             let agreeing = self.votes.values().filter(|vote| vote.floor == floor);
             Certificate::new(agreeing.cloned().collect()).ok()
         })
     }
 
+    /// Whether nothing that was acted on, declined, released or decided is in the way of that epoch.
+    pub(super) fn may_act(&self, epoch: Epoch) -> bool {
+        let Durable { acted, declined, released, .. } = &self.durable;
+        epoch > *acted && epoch > *declined && epoch > *released && epoch >= self.durable.seen()
+    }
+
     fn act(&mut self, decided: Decided, certificate: Option<Certificate>, now: Time, out: &mut Vec<Effect>) {
         let epoch = decided.epoch;
-        let above = epoch > self.durable.acted && epoch > self.durable.declined;
-        let current = epoch >= self.durable.seen() && epoch > self.durable.released;
-        if decided.primary != self.me.instance || !above || !current || !self.fit(&decided, now) {
+        if decided.primary != self.me.instance || !self.may_act(epoch) || !self.fit(&decided, now) {
             return;
         }
         let reason = certificate.as_ref().map_or(Reason::First, Certificate::reason);

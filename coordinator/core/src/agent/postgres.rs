@@ -7,8 +7,13 @@ use crate::time::Time;
 use crate::vote::Reason;
 use std::time::Duration;
 
-/// How long a standby may go without receiving before it is taken for diverged and rewound.
+/// How long a standby may try in vain to receive from a new primary before it is taken for diverged and rewound.
 const STRAY_PATIENCE: Duration = Duration::from_secs(3);
+/// The same when it has received from that primary before: then it cannot have diverged, the primary is most likely
+/// away, and a standby that stopped itself could not be its heir.
+const LOST_PATIENCE: Duration = Duration::from_secs(60);
+/// How many rewinds in a row may fail before the whole is copied.
+const REWINDS: u32 = 3;
 /// The first and the longest wait after a task that failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
@@ -96,12 +101,14 @@ pub(super) struct Postgres {
 
 impl Agent {
     pub(super) fn observed(&mut self, seen: Observation, now: Time, out: &mut Vec<Effect>) {
+        if seen.role == Role::Stopped {
+            self.exited(out); // seen before it was told
+        }
         let was = std::mem::replace(&mut self.postgres.seen, seen).role;
-        self.postgres.known = true;
-        let role = self.postgres.seen.role;
-        if role == Role::Primary && was != Role::Primary {
+        let known = std::mem::replace(&mut self.postgres.known, true);
+        if self.postgres.seen.role == Role::Primary && was != Role::Primary {
             self.report_at = now;
-            if let Some(epoch) = self.office() {
+            if let Some(epoch) = self.office().filter(|_| known) {
                 out.push(Effect::Note(Note::Promoted(epoch)));
             }
         }
@@ -162,8 +169,16 @@ impl Agent {
                 self.postgres.trouble = why;
                 self.postgres.retry_at = now + backoff(self.postgres.failures);
                 self.postgres.failures = self.postgres.failures.saturating_add(1);
-                // A rewind that fails is followed by a clone, a clone that fails by another try to rewind.
-                self.postgres.rewind_failed = matches!(task, Task::Rewind(_));
+                // A rewind that fails again and again is followed by a clone: not sooner, for a lost connection is no
+                // reason to copy the whole. A standby tries to follow again instead: whom it should be like may be
+                // dead, and it the only heir.
+                let again = self.postgres.failures >= REWINDS;
+                self.postgres.rewind_failed = matches!(task, Task::Rewind(_)) && again;
+                let copied = matches!(task, Task::Rewind(_) | Task::Clone(_));
+                self.postgres.strayed &= !copied || self.postgres.rewind_failed;
+                if task == Task::StopCleanly {
+                    self.handing_over = None; // the gate opens again; the leader may ask once more
+                }
                 if matches!(task, Task::Initialise | Task::StartPrimary | Task::Promote) {
                     self.release(None, Reason::PostgresDied, out);
                 }
@@ -174,7 +189,9 @@ impl Agent {
     /// Whether this Postgres can be the primary of that decision: as a standby, or as the primary it continues.
     pub(super) fn fit(&self, decided: &super::Decided, now: Time) -> bool {
         let postgres = &self.postgres;
-        if !postgres.known || self.foreign() || now < postgres.retry_at {
+        // A directory that is being replaced is nothing yet.
+        let replaced = matches!(postgres.task, Some(Task::Clone(_) | Task::Rewind(_)));
+        if !postgres.known || self.foreign() || replaced || now < postgres.retry_at {
             return false;
         }
         match postgres.seen.role {
@@ -257,7 +274,7 @@ impl Agent {
                 _ => None,
             };
         }
-        let upstream = self.upstream()?;
+        let Some(upstream) = self.upstream() else { return self.named_anew() };
         match seen.role {
             Role::Primary => Some((Task::StopImmediately, "another is primary")),
             // Until the first primary has made its database there is nothing to copy.
@@ -277,9 +294,25 @@ impl Agent {
         }
     }
 
+    /// Decided to be primary again, though another may have been in between: what this Postgres wrote before may not
+    /// be gone on with on its own timeline. It becomes a standby of nobody, fit to be promoted onto a new one.
+    fn named_anew(&self) -> Option<(Task, &'static str)> {
+        let decided = self.durable.decided.as_ref().filter(|decided| self.may_act(decided.epoch))?;
+        let interrupted = self.durable.acted < decided.since;
+        match self.postgres.seen.role {
+            Role::Primary if interrupted => Some((Task::StopImmediately, "is primary anew")),
+            Role::Stopped if interrupted && self.postgres.seen.was_primary => {
+                Some((Task::StartStandby(None), "is to be promoted anew"))
+            }
+            _ => None,
+        }
+    }
+
     fn stray(&self, now: Time) -> bool {
         // Twice as patient after every failure: a primary that is merely away must not cost a standby its reads.
-        let patience = STRAY_PATIENCE * (1 << self.postgres.failures.min(6));
+        let new = self.durable.decided.as_ref().is_some_and(|decided| self.durable.followed < decided.since);
+        let patience = if new { STRAY_PATIENCE } else { LOST_PATIENCE };
+        let patience = patience * (1 << self.postgres.failures.min(6));
         self.postgres.stray_since.is_some_and(|since| now >= since + patience)
     }
 }

@@ -9,6 +9,8 @@ use crate::ids::{Epoch, InstanceName};
 /// What the next vote follows from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Basis {
+    /// The epoch it is about.
+    pub epoch: Epoch,
     /// The primary it follows.
     pub owner: InstanceName,
     /// Since which epoch that one is primary without interruption.
@@ -23,13 +25,15 @@ impl Basis {
         self.rest.iter().chain([&self.owner]).cloned().collect()
     }
 
-    /// Whether that one may be named for epoch `epoch`; if so, since when it would be primary, and who may follow it.
-    pub fn naming(&self, named: &InstanceName, epoch: Epoch) -> Option<(Epoch, Vec<InstanceName>)> {
+    /// Whether that one may be named; if so, since when nobody else was primary as far as this witness knows, and who
+    /// may follow it. A successor counts from the epoch after the basis, not from the epoch voted for: it may have
+    /// been decided in between without this witness, and then it goes on as what it is.
+    pub fn naming(&self, named: &InstanceName) -> Option<(Epoch, Vec<InstanceName>)> {
         if *named == self.owner {
             return Some((self.since, self.rest.clone()));
         }
         let at = self.rest.iter().position(|name| name == named)?;
-        Some((epoch, self.rest[at + 1..].to_vec()))
+        Some((self.epoch.next(), self.rest[at + 1..].to_vec()))
     }
 }
 
@@ -39,11 +43,11 @@ impl Seat {
         let group = &self.durable.group;
         let binds = |link: &&Link| link.epoch > group.epoch && !self.void(link);
         if let Some(link) = self.durable.chain.iter().rev().find(binds) {
-            let Link { named, since, rest, .. } = link;
-            return Some(Basis { owner: named.clone(), since: *since, rest: rest.clone() });
+            let Link { epoch, named, since, rest, .. } = link.clone();
+            return Some(Basis { epoch, owner: named, since, rest });
         }
         let owner = group.primary.clone()?;
-        Some(Basis { owner, since: group.since, rest: group.succession.clone() })
+        Some(Basis { epoch: group.epoch, owner, since: group.since, rest: group.succession.clone() })
     }
 
     /// A link whose instance durably said that it will never act on it decided nothing and never will.

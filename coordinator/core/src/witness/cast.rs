@@ -4,7 +4,7 @@ use super::Effect;
 use super::seat::{Link, Seat};
 use crate::ids::{Epoch, InstanceName};
 use crate::lease::Promise;
-use crate::message::{Release, Solicit, ToAgent, ToNode};
+use crate::message::{Release, Report, Solicit, ToAgent, ToNode};
 use crate::time::Time;
 use crate::vote::{Certificate, Reason, Vote};
 
@@ -63,7 +63,7 @@ impl Seat {
         if !(self.is_member() && above && free && settled) {
             return None;
         }
-        self.basis()?.naming(named, epoch)
+        self.basis()?.naming(named)
     }
 
     /// Votes when silence, a release or a pending solicitation makes it due.
@@ -77,11 +77,13 @@ impl Seat {
         }
         self.pending = None;
         let silent = self.silent(now);
-        if (!silent && self.released.is_none()) || self.join(silent, now, out) {
+        let floor = self.floor();
+        let released = self.released.as_ref().filter(|release| release.epoch == floor);
+        let reason = released.map_or(Reason::Silent, |release| release.reason);
+        if (!silent && released.is_none()) || self.join(silent, now, out) {
             return;
         }
         let Some(named) = self.candidate(silent, now) else { return };
-        let reason = self.released.as_ref().map_or(Reason::Silent, |release| release.reason);
         if self.cast(self.floor().next(), &named, reason, now, out) {
             self.unclaimed = self.unclaimed.saturating_add(1);
         }
@@ -98,7 +100,8 @@ impl Seat {
         if let Some(name) = basis.rest.iter().find(fit) {
             return Some(name.clone());
         }
-        let back = self.hears(&basis.owner, now).is_some_and(|report| report.declined < next);
+        let usable = |report: &Report| report.declined < next && self.durable.group.holds_data(report.role);
+        let back = self.hears(&basis.owner, now).is_some_and(usable);
         (silent && back).then_some(basis.owner)
     }
 
@@ -166,8 +169,7 @@ impl Seat {
         if self.cast(solicit.epoch, &solicit.named, solicit.reason, now, out) {
             return;
         }
-        let nameable =
-            self.basis().is_some_and(|basis| basis.naming(&solicit.named, solicit.epoch).is_some());
+        let nameable = self.basis().is_some_and(|basis| basis.naming(&solicit.named).is_some());
         let waits = self.promised_to_other(&solicit.named, now);
         let first = self.pending.as_ref().is_none_or(|pending| pending.solicit.epoch < solicit.epoch);
         if self.is_member() && nameable && waits && first {

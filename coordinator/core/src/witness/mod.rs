@@ -65,6 +65,8 @@ pub enum Effect {
 pub struct Witness {
     id: NodeId,
     started: Time,
+    /// When it took its last step: it wakes often, so a long gap means that it did not run.
+    stepped: Time,
     seats: BTreeMap<GroupName, Seat>,
 }
 
@@ -72,12 +74,13 @@ impl Witness {
     /// A witness that has just started, with what it had made durable.
     pub fn new(id: NodeId, durable: impl IntoIterator<Item = Durable>, now: Time) -> Witness {
         let seat = |durable: Durable| (durable.group.name.clone(), Seat::new(id, durable, now));
-        Witness { id, started: now, seats: durable.into_iter().map(seat).collect() }
+        Witness { id, started: now, stepped: now, seats: durable.into_iter().map(seat).collect() }
     }
 
     /// Takes one event; returns what to do about it, in order.
     pub fn step(&mut self, event: Event, now: Time) -> Vec<Effect> {
         let mut out = Vec::new();
+        self.notice_stall(now);
         match event {
             Event::Applied(group) => self.applied(*group, now, &mut out),
             Event::Report(report) => {
@@ -104,6 +107,15 @@ impl Witness {
             }
         }
         out
+    }
+
+    /// A time in which this witness did not run itself is nobody's silence: what was said in it is still to be read.
+    fn notice_stall(&mut self, now: Time) {
+        let gap = now.since(self.stepped);
+        self.stepped = now;
+        if gap > 2 * seat::REPEAT {
+            self.seats.values_mut().for_each(|seat| seat.forgive_stall(gap, now));
+        }
     }
 
     /// When the next `Wake` is due, if nothing happens before.
@@ -167,8 +179,8 @@ impl Witness {
 
     fn shown(&mut self, certificate: Certificate, from_agent: bool, now: Time, out: &mut Vec<Effect>) {
         let group = certificate.group().clone();
-        self.at(&group, now, out, |seat, _, out| {
-            seat.adopt(&certificate, out);
+        self.at(&group, now, out, |seat, now, out| {
+            seat.adopt(&certificate, now, out);
             if seat.learn(certificate.clone(), out) && from_agent {
                 out.push(Effect::Nodes(ToNode::Decided(certificate)));
             }

@@ -78,7 +78,7 @@ impl Seat {
     }
 
     /// Takes a shown certificate's word: from now on this witness stands behind that decision as if it had voted.
-    pub fn adopt(&mut self, certificate: &Certificate, out: &mut Vec<Effect>) {
+    pub fn adopt(&mut self, certificate: &Certificate, now: Time, out: &mut Vec<Effect>) {
         if certificate.epoch() <= self.floor() {
             return;
         }
@@ -90,6 +90,8 @@ impl Seat {
             rest: certificate.rest(),
             vote: None,
         });
+        // Whoever was silent before, this one has only now been heard of.
+        self.wait_for_claim(now);
         out.push(self.persist());
     }
 }

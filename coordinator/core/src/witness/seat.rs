@@ -142,11 +142,20 @@ impl Seat {
             return; // replayed after a restart: this witness has answered with a later one
         }
         let moved = group.epoch > self.durable.group.epoch;
+        if group.electorate != self.durable.group.electorate {
+            // A lease may rest on the electorate before the last one until every promise under it is over; the
+            // majorities of two electorates that are two steps apart need not meet.
+            self.young_until =
+                self.young_until.max(now + outlived(self.durable.max_ttl.max(group.terms.ttl)));
+        }
         self.durable.max_ttl = self.durable.max_ttl.max(group.terms.ttl);
         self.durable.chain.retain(|link| link.epoch > group.epoch);
         self.durable.group = group;
         if moved && self.durable.chain.is_empty() {
-            self.forgive(now);
+            // Time for the new one, but no less patience: only who claims here ends a silence. Else a witness that
+            // the primary alone cannot reach would vote against it as often as the leader reaffirms it.
+            self.quiet_since = now;
+            self.released = None;
         }
         out.push(self.persist());
         out.push(Effect::TellAll(ToAgent::Known(Box::new(self.durable.group.clone()))));
@@ -184,7 +193,11 @@ impl Seat {
         self.released = None;
     }
 
-    /// A vote was cast: the named one gets its time.
+    pub fn forgive_stall(&mut self, gap: Duration, now: Time) {
+        self.quiet_since = (self.quiet_since + gap).min(now);
+    }
+
+    /// A vote was cast, or a decision adopted: the named one gets its time.
     pub fn wait_for_claim(&mut self, now: Time) {
         self.quiet_since = now;
         self.voted_at = Some(now);

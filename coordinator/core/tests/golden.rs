@@ -1,0 +1,56 @@
+//! Plays every script of `tests/scripts` on the stage and compares the transcript with the file, byte for byte.
+//!
+//! A script is a transcript: lines beginning with `>` are commands, with `#` comments, all others say what happened.
+//! `UPDATE_GOLDEN=1 cargo test -p regent-core --test golden` writes what happens now; read the difference before
+//! you keep it. What a script `expect`s, and what the stage checks at every step, cannot be rewritten that way.
+//! `SCRIPT=name` plays only those whose name contains it.
+
+mod stage;
+
+use std::path::{Path, PathBuf};
+
+fn scripts() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let wanted =
+        std::env::var_os("SCRIPT").map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the folder of scripts")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains(&wanted))
+        .collect();
+    found.sort();
+    found
+}
+
+fn difference(expected: &str, got: &str) -> Option<String> {
+    let (mut old, mut new) = (expected.lines(), got.lines());
+    for number in 1.. {
+        let (old, new) = (old.next(), new.next());
+        if old.is_none() && new.is_none() {
+            return None;
+        }
+        if old != new {
+            return Some(format!("line {number}: expected {old:?}, got {new:?}"));
+        }
+    }
+    None
+}
+
+#[test]
+fn every_script_plays_as_written() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut failed = Vec::new();
+    for path in scripts() {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("a script");
+        let (transcript, broken) = stage::play(&text);
+        if !broken.is_empty() {
+            failed.push(format!("{name}: {}\n{transcript}", broken.join("; ")));
+        } else if update {
+            std::fs::write(&path, &transcript).expect("the script can be written");
+        } else if let Some(difference) = difference(&text, &transcript) {
+            failed.push(format!("{name}: {difference}"));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}

@@ -1,0 +1,51 @@
+//! What a node and an agent have in common: a loop that takes one message at a time, and does what the core says in
+//! order, so that nothing after a `Persist` happens before it is durable.
+
+use super::Mail;
+use std::collections::VecDeque;
+
+/// How long a flush takes.
+pub const FLUSH: u64 = super::clock::MS;
+
+/// A process and its inbox.
+pub struct Process<E> {
+    /// Whether it runs.
+    pub up: bool,
+    /// Whether it is stopped with SIGSTOP: messages wait.
+    pub frozen: bool,
+    /// Whether it waits for a flush.
+    pub flushing: bool,
+    /// Which life of it this is.
+    pub life: u64,
+    /// What it has to take in.
+    pub inbox: VecDeque<Mail>,
+    /// What it still has to do about what it took in.
+    pub to_do: VecDeque<E>,
+    /// When it is woken next.
+    pub wake: Option<u64>,
+}
+
+impl<E> Process<E> {
+    /// One that runs.
+    pub fn new() -> Self {
+        Process {
+            up: true,
+            frozen: false,
+            flushing: false,
+            life: 1,
+            inbox: VecDeque::new(),
+            to_do: VecDeque::new(),
+            wake: None,
+        }
+    }
+
+    /// SIGKILL: what was not done or flushed never will be.
+    pub fn kill(&mut self) {
+        *self = Process { up: false, life: self.life + 1, ..Process::new() };
+    }
+
+    /// Whether it can take a step now.
+    pub fn works(&self) -> bool {
+        self.up && !self.frozen && !self.flushing
+    }
+}
