@@ -25,7 +25,9 @@ const GOODBYE: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {source}; stop what uses it (`ss -ltnp` shows it), or correct `listen`")]
+    #[error(
+        "cannot listen on {address}: {source}; stop what uses it (`ss -ltnp` shows it), or correct `listen`"
+    )]
     Listen {
         /// Which.
         address: SocketAddr,
@@ -118,11 +120,18 @@ async fn serve(
     let (node, handle) = Node::new(parts)?;
     let end = CancellationToken::new();
     let speakers = speak(&config, &settings, node.outboxes(), &end);
-    let parts =
-        rpc::Parts { config: config.clone(), node: handle, raft: raft.clone(), hub, peers, stop: end.clone() };
+    let parts = rpc::Parts {
+        config: config.clone(),
+        node: handle,
+        raft: raft.clone(),
+        hub,
+        peers,
+        stop: end.clone(),
+    };
     let (router, health) = rpc::mount(parts).await?;
     let address = listener.local_addr().unwrap_or(config.listen);
-    let server = router.serve_with_incoming_shutdown(rpc::connections(listener), end.clone().cancelled_owned());
+    let server =
+        router.serve_with_incoming_shutdown(rpc::connections(listener), end.clone().cancelled_owned());
     let mut server = tokio::spawn(server);
     raft.initialize().await?;
     announce(&config, address, &audit);

@@ -179,11 +179,8 @@ impl Known {
         reason: Reason,
     ) -> Option<Told> {
         let at = self.group.instances.get(primary)?;
-        let primary = Primary {
-            instance: primary.clone(),
-            region: at.region.clone(),
-            address: at.address.clone(),
-        };
+        let primary =
+            Primary { instance: primary.clone(), region: at.region.clone(), address: at.address.clone() };
         let assignment = Assignment {
             group: self.group.name.clone(),
             epoch,
@@ -226,7 +223,8 @@ impl Known {
     /// The changes after `from`, in order; the present state when there is none.
     fn since(&self, from: Epoch) -> Result<Vec<Told>, WatchError> {
         let history = &self.group.history;
-        let whole = history.first().map_or(self.group.epoch == Epoch(0), |first| first.reason == Reason::First);
+        let whole =
+            history.first().map_or(self.group.epoch == Epoch(0), |first| first.reason == Reason::First);
         let reaches = whole || history.first().is_some_and(|first| first.epoch <= from.next());
         if !reaches && from < self.group.epoch {
             let oldest = history.first().map_or(self.group.epoch, |first| first.epoch);
@@ -252,4 +250,148 @@ impl Known {
 fn jumped(from: Epoch, to: Epoch) -> Vec<Epoch> {
     let first = to.0.saturating_sub(JUMPS).max(from.0 + 1);
     (first..to.0).map(Epoch).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regent_core::command::{Command, Instance, Terms};
+    use regent_core::ids::{NodeId, RegionName};
+    use regent_core::state::State;
+    use regent_core::vote::Vote;
+
+    fn group() -> GroupName {
+        GroupName::new("g").unwrap()
+    }
+
+    fn certificate(state: &State, epoch: u64) -> Certificate {
+        let known = state.group(&group()).unwrap();
+        let named = InstanceName::new(if epoch % 2 == 0 { "b" } else { "a" }).unwrap();
+        let vote = |witness| Vote {
+            group: group(),
+            witness: NodeId(witness),
+            floor: Epoch(epoch),
+            named: named.clone(),
+            since: Epoch(epoch),
+            rest: Vec::new(),
+            seq: None,
+            ttl: Duration::from_millis(250),
+            basis: known.epoch,
+            revision: known.revision,
+            electorate: known.electorate.clone(),
+            reason: Reason::Silent,
+        };
+        Certificate::new(vec![vote(1)]).unwrap()
+    }
+
+    fn apply(state: &mut State, command: Command) {
+        state.apply(&command).unwrap();
+    }
+
+    fn record(state: &mut State, epoch: u64) {
+        let certificate = certificate(state, epoch);
+        let (positions, at_unix_ms) = (BTreeMap::new(), 0);
+        apply(state, Command::Record { certificate, electorate: None, positions, at_unix_ms });
+    }
+
+    /// A group in epoch 1 of `a`, with another instance `b`.
+    fn begun() -> State {
+        let mut state = State::new("c");
+        let region = RegionName::new("r").unwrap();
+        let node = regent_core::command::Node { region: region.clone(), address: "n:1".into() };
+        apply(&mut state, Command::SetNode { id: NodeId(1), node });
+        let electorate = [NodeId(1)].into();
+        let create =
+            Command::CreateGroup { group: group(), terms: Terms::default(), electorate, first: None };
+        apply(&mut state, create);
+        for name in ["a", "b"] {
+            let at = Instance { region: region.clone(), address: format!("{name}:5432") };
+            let instance = InstanceName::new(name).unwrap();
+            apply(&mut state, Command::Register { group: group(), instance, at });
+        }
+        let primary = InstanceName::new("a").unwrap();
+        apply(&mut state, Command::Begin { group: group(), primary, at_unix_ms: 0 });
+        state
+    }
+
+    fn tell(hub: &Hub, state: &State) {
+        hub.applied(state.group(&group()).unwrap());
+    }
+
+    /// Epoch and what it jumped of everything there is to hear.
+    fn heard(watch: &mut Watch) -> Vec<(u64, Vec<u64>)> {
+        let brief =
+            |told: &Told| (told.assignment.epoch.0, told.jumped.iter().map(|epoch| epoch.0).collect());
+        let mut all: Vec<_> = watch.first.drain(..).map(|told| brief(&told)).collect();
+        while let Ok(told) = watch.news.try_recv() {
+            all.push(brief(&told));
+        }
+        all
+    }
+
+    fn from(epoch: u64) -> WatchQuery {
+        WatchQuery { from: [(group(), Epoch(epoch))].into(), ..WatchQuery::default() }
+    }
+
+    #[test]
+    fn a_decision_is_told_once_whether_certificate_or_log_comes_first() {
+        let (hub, mut state) = (Hub::default(), begun());
+        tell(&hub, &state);
+        let mut watch = hub.watch(&WatchQuery::default()).unwrap();
+        assert!(watch.first[0].present);
+        hub.decided(&certificate(&state, 2));
+        record(&mut state, 2);
+        tell(&hub, &state);
+        record(&mut state, 3);
+        tell(&hub, &state);
+        hub.decided(&certificate(&begun(), 3));
+        assert_eq!(heard(&mut watch), [(1, vec![]), (2, vec![]), (3, vec![])]);
+    }
+
+    #[test]
+    fn an_event_names_the_epochs_it_jumps_and_an_overtaken_one_is_left_out() {
+        let (hub, mut state) = (Hub::default(), begun());
+        tell(&hub, &state);
+        let mut watch = hub.watch(&from(1)).unwrap();
+        hub.decided(&certificate(&state, 4));
+        hub.decided(&certificate(&state, 3));
+        record(&mut state, 2);
+        tell(&hub, &state);
+        assert_eq!(heard(&mut watch), [(1, vec![]), (4, vec![2, 3])]);
+        assert_eq!(hub.present(&group()).unwrap().revision, None);
+        record(&mut state, 4);
+        tell(&hub, &state);
+        assert!(hub.present(&group()).unwrap().revision.is_some());
+    }
+
+    #[test]
+    fn who_comes_back_is_told_what_it_missed_or_that_it_is_compacted() {
+        let (hub, mut state) = (Hub::default(), begun());
+        for epoch in 2..=5 {
+            record(&mut state, epoch);
+        }
+        tell(&hub, &state);
+        hub.decided(&certificate(&state, 7));
+        let missed = heard(&mut hub.watch(&from(3)).unwrap());
+        assert_eq!(missed, [(4, vec![]), (5, vec![]), (7, vec![6])]);
+        assert!(heard(&mut hub.watch(&from(9)).unwrap()).is_empty());
+        for epoch in 8..=600 {
+            record(&mut state, epoch);
+        }
+        tell(&hub, &state);
+        let oldest = state.group(&group()).unwrap().history[0].epoch;
+        assert_eq!(heard(&mut hub.watch(&from(oldest.0 - 1)).unwrap()).len(), 256);
+        let error = hub.watch(&from(3)).err().unwrap();
+        assert!(error.to_string().starts_with("COMPACTED: "), "{error}");
+        assert_eq!(heard(&mut hub.watch(&WatchQuery::default()).unwrap()), [(600, vec![])]);
+    }
+
+    #[test]
+    fn an_unknown_group_is_refused_by_name() {
+        let hub = Hub::default();
+        tell(&hub, &begun());
+        let stranger = GroupName::new("nope").unwrap();
+        let query = WatchQuery { groups: [stranger].into(), ..WatchQuery::default() };
+        assert_eq!(hub.watch(&query).err().unwrap().to_string(), "no group nope: known are g");
+    }
 }

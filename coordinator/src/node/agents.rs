@@ -14,7 +14,9 @@ const QUEUE: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Gone {
     /// The instance has another, newer stream.
-    #[error("a newer stream of this instance has taken this one's place; see that only one agent runs for it")]
+    #[error(
+        "a newer stream of this instance has taken this one's place; see that only one agent runs for it"
+    )]
     Replaced,
     /// It does not read.
     #[error("the agent does not read its messages in time; connect again")]

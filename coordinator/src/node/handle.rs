@@ -34,11 +34,7 @@ pub(super) enum Input {
     /// Another node speaks.
     Node(NodeId, ToNode),
     /// A switchover is wished for.
-    HandOver {
-        group: GroupName,
-        to: Option<InstanceName>,
-        reply: oneshot::Sender<Result<HandOver, Refused>>,
-    },
+    HandOver { group: GroupName, to: Option<InstanceName>, reply: oneshot::Sender<Result<HandOver, Refused>> },
     /// A proposal has ended.
     Proposed(Subject, Ending),
     /// Somebody wants to know something.

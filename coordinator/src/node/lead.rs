@@ -178,7 +178,9 @@ impl Node {
         let (group, epoch, named) = (certificate.group(), certificate.epoch(), certificate.named());
         let reason = certificate.reason();
         let voters: Vec<_> = certificate.votes().iter().map(|vote| vote.witness).collect();
-        tracing::info!("group {group}: {named} is decided for epoch {epoch}, by the votes of {voters:?}: {reason}");
+        tracing::info!(
+            "group {group}: {named} is decided for epoch {epoch}, by the votes of {voters:?}: {reason}"
+        );
         let fields = json!({"group": group, "epoch": epoch, "instance": named, "voters": voters,
             "reason": reason.to_string()});
         self.audit.note("decided", fields);
@@ -203,7 +205,8 @@ impl Node {
             let list: Vec<_> = group.succession.iter().map(InstanceName::as_str).collect();
             let shown = if list.is_empty() { "nobody".to_owned() } else { list.join(", ") };
             tracing::info!("group {name}: succession of epoch {epoch}: {shown}");
-            let fields = json!({"group": name, "epoch": epoch, "succession": list, "revision": group.revision});
+            let fields =
+                json!({"group": name, "epoch": epoch, "succession": list, "revision": group.revision});
             self.audit.note("succession", fields);
         }
     }

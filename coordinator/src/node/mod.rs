@@ -280,7 +280,8 @@ impl Node {
 
     /// The log has moved. What this witness has seen before a restart is replayed, and is no news.
     async fn applied(&mut self, mut group: Group) -> Result<(), NodeError> {
-        let before = self.book.witness.group(&group.name).map(|known| (known.epoch, known.succession.clone()));
+        let before =
+            self.book.witness.group(&group.name).map(|known| (known.epoch, known.succession.clone()));
         let seen = self.book.witness.group(&group.name).is_some_and(|known| known.revision >= group.revision);
         self.hub.applied(&group);
         if !seen {

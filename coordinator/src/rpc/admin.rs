@@ -75,7 +75,10 @@ impl Admin for Service {
         Ok(Response::new(v1::ListGroupsResponse { groups }))
     }
 
-    async fn get_status(&self, request: Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::Status>, Status> {
         let groups = request.into_inner().groups.into_iter().map(|group| name("groups", group));
         let groups: Vec<GroupName> = groups.collect::<Result<_, _>>()?;
         let look = move |book: &Book, now| {
@@ -134,7 +137,8 @@ impl Admin for Service {
             Turn::Pass(mut leader) => leader.transfer_leader(passed_on(request, deadline)).await,
             Turn::Here => {
                 let moved = timeout_at(deadline, self.raft.transfer(to.0)).await;
-                let moved = moved.map_err(|_| Status::deadline_exceeded(format!("node {to} has not taken over yet")))?;
+                let moved = moved
+                    .map_err(|_| Status::deadline_exceeded(format!("node {to} has not taken over yet")))?;
                 moved.map_err(|error| Status::unavailable(error.to_string()))?;
                 let term = self.raft.leadership().borrow().term;
                 Ok(Response::new(v1::TransferLeaderResponse { term }))
@@ -168,7 +172,9 @@ impl Service {
         }
         let client = leader.and_then(|leader| self.peers.admin(NodeId(leader)));
         client.map(Turn::Pass).ok_or_else(|| {
-            Status::unavailable("the Raft leader is not among the peers of this node; ask another node, and correct `peers`")
+            Status::unavailable(
+                "the Raft leader is not among the peers of this node; ask another node, and correct `peers`",
+            )
         })
     }
 
@@ -185,7 +191,9 @@ impl Service {
             Err(error) => Err(match &error {
                 ProposeError::Undecided { .. } => Status::deadline_exceeded(error.to_string()),
                 ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
-                ProposeError::NotLeader { .. } | ProposeError::Stopped(_) => Status::unavailable(error.to_string()),
+                ProposeError::NotLeader { .. } | ProposeError::Stopped(_) => {
+                    Status::unavailable(error.to_string())
+                }
             }),
         }
     }
@@ -242,13 +250,11 @@ impl Service {
 
     async fn govern(&self, wish: NewElectorate, deadline: Instant) -> Result<Group, Status> {
         let NewElectorate { group, electorate } = wish;
-        let command =
-            Command::SetDesiredElectorate { group: group.clone(), electorate: electorate.clone() };
+        let command = Command::SetDesiredElectorate { group: group.clone(), electorate: electorate.clone() };
         self.write(command, deadline).await?;
         let mut state = self.raft.state();
-        let reached = state.wait_for(|now| {
-            now.state.groups.get(&group).is_some_and(|group| group.electorate == electorate)
-        });
+        let reached = state
+            .wait_for(|now| now.state.groups.get(&group).is_some_and(|group| group.electorate == electorate));
         match timeout_at(deadline, reached).await {
             Ok(_) => self.group(&group),
             Err(_) => Err(Status::deadline_exceeded(format!(

@@ -144,7 +144,8 @@ async fn hear(
 fn check(hello: &NodeHello, expected: &NodeHello, known: &[NodeId]) -> Result<(), Status> {
     let refuse = |what: &str, expected: String, got: String| {
         let from = hello.from;
-        let text = format!("{what} of node {from}: expected {expected}, got {got}; correct its configuration");
+        let text =
+            format!("{what} of node {from}: expected {expected}, got {got}; correct its configuration");
         tracing::warn!("refused: {text}");
         Err(Status::failed_precondition(text))
     };

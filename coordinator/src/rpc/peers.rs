@@ -51,7 +51,8 @@ impl Peers {
         let mut request = tonic::Request::new(query.into());
         request.set_timeout(self.patience);
         let answer = tokio::time::timeout(self.patience, client.get_standing(request)).await;
-        let answer = answer.map_err(|_| Status::deadline_exceeded(format!("node {peer} did not answer")))??;
+        let answer =
+            answer.map_err(|_| Status::deadline_exceeded(format!("node {peer} did not answer")))??;
         let standing = Standing::try_from(answer.into_inner())?;
         if standing.witness == peer {
             return Ok(standing);

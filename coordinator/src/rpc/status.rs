@@ -88,7 +88,11 @@ impl Look<'_> {
         let promised = |standing: &&regent_core::message::Standing| {
             standing.promised.as_ref().is_some_and(|(holder, _)| holder == primary)
         };
-        self.view().standings(self.group, self.now).filter(promised).map(|standing| standing.witness).collect()
+        self.view()
+            .standings(self.group, self.now)
+            .filter(promised)
+            .map(|standing| standing.witness)
+            .collect()
     }
 
     fn leased(&self) -> bool {
@@ -139,7 +143,9 @@ impl Look<'_> {
                 let (heir, ms) = (&known.heir, known.outage.as_millis());
                 let words = match known.lost_bytes {
                     0 => format!("{heir} would take over in about {ms} ms, losing nothing known"),
-                    bytes => format!("{heir} would take over in about {ms} ms, losing about {bytes} bytes of WAL"),
+                    bytes => {
+                        format!("{heir} would take over in about {ms} ms, losing about {bytes} bytes of WAL")
+                    }
                 };
                 Forecast { heir: Some(known.heir), outage: known.outage, lost_bytes: known.lost_bytes, words }
             }
@@ -182,7 +188,10 @@ impl Look<'_> {
             troubles.push(format!("primary {primary} of epoch {epoch} holds no lease: commits wait"));
         }
         if epoch > self.group.epoch {
-            troubles.push(format!("epoch {epoch} is decided but not in the log yet (there: {})", self.group.epoch));
+            troubles.push(format!(
+                "epoch {epoch} is decided but not in the log yet (there: {})",
+                self.group.epoch
+            ));
         }
         if self.group.succession.is_empty() {
             let what = "nobody is in the succession: the loss of the primary needs an operator";

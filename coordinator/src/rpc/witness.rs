@@ -116,7 +116,8 @@ impl Service {
 }
 
 fn wrong_cluster(expected: &str, got: &str) -> Status {
-    let text = format!("cluster: expected {expected:?}, got {got:?}; correct the addresses in the configuration");
+    let text =
+        format!("cluster: expected {expected:?}, got {got:?}; correct the addresses in the configuration");
     Status::failed_precondition(text)
 }
 
@@ -161,7 +162,9 @@ impl Attendance {
             ToWitness::Hello { group, instance, .. } => (group, Some(instance)),
         };
         let of = self.of.get(group).ok_or_else(|| {
-            Status::failed_precondition(format!("expected a hello for group {group} first, got another message"))
+            Status::failed_precondition(format!(
+                "expected a hello for group {group} first, got another message"
+            ))
         })?;
         match instance.filter(|instance| *instance != of) {
             None => Ok(()),
