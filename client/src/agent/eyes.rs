@@ -15,6 +15,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Default)]
 pub(super) struct Look {
     now: Notify,
+    looked: Notify,
     facts: Mutex<Facts>,
 }
 
@@ -23,13 +24,40 @@ struct Facts {
     following: Option<Upstream>,
     /// The directory has to be inspected again: something was done to it.
     stale: bool,
+    /// Looks asked for, and the last of them that was carried out.
+    asked: u64,
+    carried_out: u64,
 }
 
 impl Look {
     /// Something was done to Postgres: look, also into its directory.
-    pub fn again(&self) {
-        self.facts().stale = true;
+    pub fn again(&self) -> u64 {
+        let asked = {
+            let mut facts = self.facts();
+            facts.stale = true;
+            facts.asked += 1;
+            facts.asked
+        };
         self.now.notify_one();
+        asked
+    }
+
+    /// Looks, and returns when what was seen has been sent: nothing older can follow it.
+    pub async fn afresh(&self) {
+        let asked = self.again();
+        loop {
+            let mut looked = std::pin::pin!(self.looked.notified());
+            looked.as_mut().enable();
+            if self.facts().carried_out >= asked {
+                return;
+            }
+            looked.await;
+        }
+    }
+
+    fn carried_out(&self, asked: u64) {
+        self.facts().carried_out = asked;
+        self.looked.notify_waiters();
     }
 
     /// Postgres was told to follow somebody, or nobody.
@@ -64,8 +92,10 @@ async fn watch_exits(server: Arc<Server>, look: Arc<Look>, events: mpsc::Sender<
         if events.send(Event::Exited).await.is_err() {
             return;
         }
-        let status = exit.status.map(|status| status.to_string());
-        tracing::error!(pid = exit.pid, status, "Postgres is gone");
+        if !exit.asked {
+            let status = exit.status.map_or("of its own".to_owned(), |status| status.to_string());
+            tracing::error!(pid = exit.pid, "Postgres has ended: {status}");
+        }
         look.again();
     }
 }
@@ -74,11 +104,13 @@ async fn watch(server: Arc<Server>, look: Arc<Look>, events: mpsc::Sender<Event>
     let mut eyes = Eyes { server, last: None };
     loop {
         let facts = look.take();
+        let asked = facts.asked;
         if let Some(seen) = eyes.see(facts).await
             && events.send(Event::Observed(seen)).await.is_err()
         {
             return;
         }
+        look.carried_out(asked);
         let _ = tokio::time::timeout(INTERVAL, look.now.notified()).await;
     }
 }

@@ -44,7 +44,8 @@ impl Hands {
         let kit = self.kit.clone();
         tokio::spawn(async move {
             let result = kit.carry_out(&task).await.map_err(|error| error.to_string());
-            kit.look.again();
+            // The core must not decide on what it saw before.
+            kit.look.afresh().await;
             let _ = kit.events.send(Event::Done(task, result)).await;
         });
     }
@@ -158,9 +159,6 @@ impl Kit {
             // Most of what is dirty is written before sessions are ended, so that the stop itself is short.
             let _ = tokio::time::timeout(CLEAN_STOP, self.server.checkpoint()).await;
         }
-        self.server.stop(mode, patience).await?;
-        // A stop that was asked for is no event of the server's: the core learns of it here.
-        let _ = self.events.send(Event::Exited).await;
-        Ok(())
+        self.server.stop(mode, patience).await.map(drop)
     }
 }

@@ -96,6 +96,8 @@ pub(super) struct Postgres {
     /// A standby that could not follow: to be rewound.
     strayed: bool,
     rewind_failed: bool,
+    /// Made like another since it ran last: to be started as a standby, whatever it was before.
+    rewound: bool,
     trouble: String,
 }
 
@@ -104,6 +106,7 @@ impl Agent {
         if seen.role == Role::Stopped {
             self.exited(out); // seen before it was told
         }
+        self.postgres.rewound &= seen.role == Role::Stopped;
         let was = std::mem::replace(&mut self.postgres.seen, seen).role;
         let known = std::mem::replace(&mut self.postgres.known, true);
         if self.postgres.seen.role == Role::Primary && was != Role::Primary {
@@ -128,6 +131,7 @@ impl Agent {
         if seen.role == Role::Standby && seen.streaming && follows {
             self.postgres.strayed = false;
             self.postgres.failures = 0;
+            self.postgres.trouble.clear();
             let epoch = self.durable.seen();
             if self.durable.followed < epoch {
                 self.durable.followed = epoch;
@@ -158,8 +162,11 @@ impl Agent {
             Ok(()) => {
                 self.postgres.trouble.clear();
                 match task {
-                    Task::Rewind(_) => (self.postgres.strayed, self.postgres.rewind_failed) = (false, false),
-                    Task::Clone(_) => (self.postgres.strayed, self.postgres.rewind_failed) = (false, false),
+                    Task::Rewind(_) | Task::Clone(_) => {
+                        self.postgres.strayed = false;
+                        self.postgres.rewind_failed = false;
+                        self.postgres.rewound = true;
+                    }
                     Task::Follow(_) => self.postgres.stray_since = None,
                     _ => {}
                 }
@@ -283,7 +290,9 @@ impl Agent {
             Role::Stopped if self.postgres.rewind_failed => {
                 Some((Task::Clone(upstream), "could not be rewound"))
             }
-            Role::Stopped if seen.was_primary => Some((Task::Rewind(upstream), "was primary before")),
+            Role::Stopped if seen.was_primary && !self.postgres.rewound => {
+                Some((Task::Rewind(upstream), "was primary before"))
+            }
             Role::Stopped if self.postgres.strayed => Some((Task::Rewind(upstream), "could not follow")),
             Role::Stopped => Some((Task::StartStandby(Some(upstream)), "is a standby")),
             Role::Standby if seen.following.as_ref() != Some(&upstream) => {
