@@ -187,7 +187,10 @@ impl Planner<'_> {
             let message = ToAgent::Decline { group: self.group.name.clone(), up_to };
             Action::Ask(self.group.name.clone(), name.clone(), message)
         };
-        self.group.instances.keys().map(ask).collect()
+        let news = |name: &&InstanceName| {
+            self.view.fresh(self.group, name, self.now).is_some_and(|report| report.declined < up_to)
+        };
+        self.group.instances.keys().filter(news).map(ask).collect()
     }
 
     /// A round trip and a claim must have had time since the last solicitation, or it would be a storm of epochs.

@@ -45,11 +45,12 @@ pub const DRIFT_PPM: u64 = 5_000;
 /// What the holder of a promise may count on, by its own clock, of a span that another clock measures.
 ///
 /// Two clocks, each wrong by r at most, differ by up to 2r/(1+r) of the span (finding F7: a margin of r alone
-/// let two leases overlap for 1.24 ms). Rounded down.
+/// let two leases overlap for 1.24 ms). A microsecond is kept back, because clocks are read in grains: to the last
+/// nanosecond the bound is exact, and rounding alone broke it.
 pub fn held(span: Duration) -> Duration {
     let million = 1_000_000;
     let kept = million - DRIFT_PPM; // 1 - 2r/(1+r) = (1-r)/(1+r)
-    scaled(span, kept, million + DRIFT_PPM)
+    scaled(span, kept, million + DRIFT_PPM).saturating_sub(Duration::from_micros(1))
 }
 
 /// What a process must wait, by its own clock, to be sure that a span measured by the same clock before its restart
