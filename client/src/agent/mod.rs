@@ -18,6 +18,7 @@ use crate::postgres::{Adopted, PostgresError, Server};
 use audit::Audit;
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity};
 use regent_core::ids::NodeId;
+use regent_core::state::TTL_RANGE;
 use regent_core::time::Time;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -111,6 +112,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         return Err(AgentError::NotInMemory(config.lease_file()?));
     }
     match server.adopt().await? {
+        Adopted::Running { pid } if lease.was_created() => {
+            tracing::error!(
+                pid,
+                "Postgres is running and its lease file was gone: what it still has mapped cannot be closed, and is waited \
+                 for; sessions of before will refuse to commit and have to reconnect"
+            );
+            tokio::time::sleep(*TTL_RANGE.end()).await;
+        }
         Adopted::Running { pid } => tracing::info!(pid, "found Postgres running, and left it as it is"),
         Adopted::NotRunning { .. } => tracing::info!("Postgres is not running"),
     }

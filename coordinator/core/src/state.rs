@@ -208,7 +208,7 @@ fn those<T: ToString>(names: &[T]) -> String {
 
 /// Shortest and longest ttl accepted: below, a single late packet closes the gate; above, an outage lasts longer
 /// than people take to act.
-const TTL_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
+pub const TTL_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
 
 impl State {
     /// The state of a cluster in which nothing was decided yet.
