@@ -52,7 +52,7 @@ fn obstacle(
         return Some("does not stream".to_owned());
     }
     let member = group.succession.contains(name);
-    let allowed = group.terms.max_promotion_lag * if member { 2 } else { 1 }; // hysteresis
+    let allowed = group.terms.max_promotion_lag.saturating_mul(if member { 2 } else { 1 }); // hysteresis
     let lag = lag_bytes(group, view, report);
     if lag.is_some_and(|lag| lag > allowed) {
         return Some(format!("is {} bytes behind, allowed are {allowed}", lag.unwrap_or_default()));

@@ -102,7 +102,7 @@ fn electorate(chance: &mut Chance, world: &World) -> String {
 
 fn seeds() -> std::ops::Range<u64> {
     let wish = std::env::var_os("SEEDS").map(|wish| wish.to_string_lossy().into_owned());
-    let wish = wish.unwrap_or_else(|| "1..250".to_owned());
+    let wish = wish.unwrap_or_else(|| "1..200".to_owned());
     let (from, to) = wish.split_once("..").expect("SEEDS=from..to");
     from.parse().expect("a number")..to.parse().expect("a number")
 }

@@ -1,0 +1,239 @@
+//! Rules that no script can show alone, each against the core's own functions.
+
+use regent_core::command::{Command, Instance, Node, Terms};
+use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName, Revision, Seq};
+use regent_core::message::{Report, Role, Solicit, ToNode};
+use regent_core::quorum::Electorate;
+use regent_core::state::{Applied, Group, Rejected, State};
+use regent_core::time::{Time, outlived};
+use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
+use regent_core::witness::{Effect, Event, Witness};
+use std::collections::BTreeMap;
+
+fn instance(name: &str) -> InstanceName {
+    InstanceName::new(name).unwrap()
+}
+
+fn group() -> GroupName {
+    GroupName::new("g").unwrap()
+}
+
+fn ids(ids: &[u64]) -> Electorate {
+    ids.iter().copied().map(NodeId).collect()
+}
+
+/// Three witnesses of five nodes, instances a, b, c, epoch 1 of a, then b and c.
+fn begun() -> State {
+    let mut state = State::new("rules");
+    let at =
+        |n: u64| Node { region: RegionName::new(format!("r{n}")).unwrap(), address: format!("n{n}:7000") };
+    let mut commands: Vec<Command> =
+        (1..=5).map(|n| Command::SetNode { id: NodeId(n), node: at(n) }).collect();
+    let electorate = ids(&[1, 2, 3]);
+    commands.push(Command::CreateGroup { group: group(), terms: Terms::default(), electorate, first: None });
+    for name in ["a", "b", "c"] {
+        let at = Instance { region: RegionName::new(name).unwrap(), address: format!("{name}:5432") };
+        commands.push(Command::Register { group: group(), instance: instance(name), at });
+    }
+    commands.push(Command::Begin { group: group(), primary: instance("a"), at_unix_ms: 0 });
+    for command in &commands {
+        state.apply(command).unwrap();
+    }
+    let revision = state.groups[&group()].revision;
+    let succession = vec![instance("b"), instance("c")];
+    state.apply(&Command::SetSuccession { group: group(), epoch: Epoch(1), revision, succession }).unwrap();
+    state
+}
+
+fn vote(of: &Group, witness: u64, floor: u64, named: &str, since: u64) -> Vote {
+    Vote {
+        group: group(),
+        witness: NodeId(witness),
+        floor: Epoch(floor),
+        named: instance(named),
+        since: Epoch(since),
+        rest: vec![instance("c")],
+        seq: None,
+        ttl: of.terms.ttl,
+        basis: of.epoch,
+        revision: of.revision,
+        electorate: of.electorate.clone(),
+        reason: Reason::Silent,
+    }
+}
+
+fn record(votes: Vec<Vote>, electorate: Option<&[u64]>) -> Command {
+    Command::Record {
+        certificate: Certificate::new(votes).unwrap(),
+        electorate: electorate.map(ids),
+        positions: BTreeMap::new(),
+        at_unix_ms: 0,
+    }
+}
+
+/// S2: epochs strictly increase in the log, and an epoch has one primary.
+#[test]
+fn the_log_refuses_an_epoch_that_is_not_above_its_own() {
+    let mut state = begun();
+    let before = state.groups[&group()].clone();
+    let for_b = record(vec![vote(&before, 1, 3, "b", 2), vote(&before, 2, 3, "b", 2)], None);
+    assert!(matches!(state.apply(&for_b), Ok(Applied::Group(..))));
+    for floor in [2, 3] {
+        let late = record(vec![vote(&before, 1, floor, "c", 2), vote(&before, 2, floor, "c", 2)], None);
+        assert!(matches!(state.apply(&late), Err(Rejected::Stale { .. })), "epoch {floor}");
+    }
+    assert_eq!(state.groups[&group()].primary, Some(instance("b")));
+}
+
+/// F8: one witness at a time, the same primary, votes cast on the present epoch.
+#[test]
+fn an_electorate_changes_by_one_witness_and_with_the_same_primary_only() {
+    let state = begun();
+    let now = state.groups[&group()].clone();
+    let votes = |named: &str| vec![vote(&now, 1, 2, named, 1), vote(&now, 2, 2, named, 1)];
+    for (named, to) in [("a", &[1, 2, 4][..]), ("a", &[1, 2, 3, 4, 5]), ("a", &[]), ("b", &[1, 2, 3, 4])] {
+        let refused = state.clone().apply(&record(votes(named), Some(to)));
+        assert!(matches!(refused, Err(Rejected::BadElectorate { .. })), "{named} {to:?}: {refused:?}");
+    }
+    let mut older = votes("a");
+    older[0].basis = Epoch(0);
+    assert!(state.clone().apply(&record(older, Some(&[1, 2, 3, 4]))).is_err(), "a vote on an older epoch");
+    assert!(state.clone().apply(&record(votes("a"), Some(&[1, 2, 3, 4]))).is_ok());
+}
+
+/// F11d: a certificate of the electorate before the present one is still recorded; one of an older one is not.
+#[test]
+fn the_log_takes_certificates_of_the_present_electorate_and_of_the_one_before() {
+    let mut state = begun();
+    let first = state.groups[&group()].clone();
+    state
+        .apply(&record(vec![vote(&first, 1, 2, "a", 1), vote(&first, 2, 2, "a", 1)], Some(&[1, 2, 3, 4])))
+        .unwrap();
+    let from_before = record(vec![vote(&first, 2, 9, "b", 2), vote(&first, 3, 9, "b", 2)], None);
+    assert!(state.clone().apply(&from_before).is_ok());
+    let second = state.groups[&group()].clone();
+    let voters = [1, 2, 4].map(|id| vote(&second, id, 3, "a", 1)).to_vec();
+    state.apply(&record(voters, Some(&[1, 2, 3, 4, 5]))).unwrap();
+    assert!(matches!(state.apply(&from_before), Err(Rejected::WrongElectorate { .. })));
+}
+
+#[test]
+fn a_certificate_needs_a_majority_of_the_highest_basis_and_one_name() {
+    let state = begun();
+    let now = state.groups[&group()].clone();
+    let new = |votes: Vec<Vote>| Certificate::new(votes).unwrap_err();
+    assert_eq!(new(vec![]), NoCertificate::Empty);
+    assert_eq!(new(vec![vote(&now, 1, 2, "b", 2), vote(&now, 2, 2, "c", 2)]), NoCertificate::Mixed);
+    assert_eq!(new(vec![vote(&now, 1, 2, "b", 2), vote(&now, 2, 3, "b", 2)]), NoCertificate::Mixed);
+    assert_eq!(new(vec![vote(&now, 1, 2, "b", 2); 2]), NoCertificate::Twice(NodeId(1)));
+    let minority = new(vec![vote(&now, 1, 2, "b", 2), vote(&now, 9, 2, "b", 2)]);
+    assert!(matches!(minority, NoCertificate::Minority { .. }), "a stranger does not count");
+    let mut ahead = vote(&now, 1, 2, "b", 2);
+    (ahead.basis, ahead.electorate) = (Epoch(1), ids(&[1, 2, 3, 4, 5]));
+    let mut behind = vote(&now, 2, 2, "b", 2);
+    behind.basis = Epoch(0);
+    assert!(
+        matches!(new(vec![ahead, behind]), NoCertificate::Minority { .. }),
+        "two of the five of the newer"
+    );
+}
+
+/// One spurious vote between two epochs of one primary must not make it unfit to go on: a majority that knows of
+/// nobody else excludes that anybody else was decided.
+#[test]
+fn the_majority_that_knows_of_nobody_else_says_since_when() {
+    let state = begun();
+    let now = state.groups[&group()].clone();
+    let two = |a, b| Certificate::new(vec![vote(&now, 1, 13, "b", a), vote(&now, 2, 13, "b", b)]).unwrap();
+    assert_eq!(two(3, 13).since(), Epoch(13));
+    assert_eq!(two(3, 2).since(), Epoch(3));
+    let all = [(1, 13), (2, 3), (3, 3)].map(|(id, since)| vote(&now, id, 13, "b", since)).to_vec();
+    assert_eq!(Certificate::new(all).unwrap().since(), Epoch(3));
+}
+
+fn report(name: &str, number: u64) -> Report {
+    Report {
+        group: group(),
+        instance: instance(name),
+        seq: Seq { incarnation: 1, number },
+        claims: None,
+        leased: false,
+        ready: true,
+        seen: Epoch(1),
+        acted: Epoch(0),
+        declined: Epoch(0),
+        followed: Epoch(1),
+        role: Role::Standby,
+        streaming: true,
+        position: Default::default(),
+        system_id: None,
+        gate_armed: true,
+        rtt_us: 0,
+        trouble: String::new(),
+    }
+}
+
+fn voted(effects: &[Effect]) -> Option<(Epoch, InstanceName)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Voted(vote) => Some((vote.floor, vote.named.clone())),
+        _ => None,
+    })
+}
+
+fn solicit(epoch: u64, named: &str, revision: Revision) -> Event {
+    let (epoch, named) = (Epoch(epoch), instance(named));
+    Event::Node(ToNode::Solicit(Solicit {
+        group: group(),
+        epoch,
+        named,
+        revision,
+        reason: Reason::Reaffirmed,
+    }))
+}
+
+/// A witness of the group as it is in `state`, of age, that has heard b and c.
+fn of_age(state: &State) -> (Witness, Time) {
+    let mut witness = Witness::new(NodeId(1), [], Time::ZERO);
+    let known = state.groups[&group()].clone();
+    let later = Time::ZERO + outlived(known.terms.ttl);
+    witness.step(Event::Applied(Box::new(known)), Time::ZERO);
+    for name in ["b", "c"] {
+        witness.step(Event::Report(report(name, 1)), later);
+    }
+    (witness, later)
+}
+
+/// Majorities of electorates that are two steps apart need not meet: a lease may rest on the one before the last until
+/// the promises under it are over. So after a change of electorate nobody votes for another for that long.
+#[test]
+fn after_a_change_of_electorate_nobody_else_is_named_before_old_promises_are_over() {
+    let mut state = begun();
+    let (mut witness, later) = of_age(&state);
+    let now = state.groups[&group()].clone();
+    let votes = vec![vote(&now, 2, 2, "a", 1), vote(&now, 3, 2, "a", 1)];
+    state.apply(&record(votes, Some(&[1, 2, 3, 4]))).unwrap();
+    let changed = state.groups[&group()].clone();
+    let revision = changed.revision;
+    let ttl = changed.terms.ttl;
+    witness.step(Event::Applied(Box::new(changed)), later);
+    assert_eq!(voted(&witness.step(solicit(3, "c", revision), later)), None);
+    let over = later + outlived(ttl);
+    assert_eq!(voted(&witness.step(solicit(3, "c", revision), over)), Some((Epoch(3), instance("c"))));
+}
+
+/// F2: the leader's wish is checked against what this witness said itself; F14: strictly above its floor.
+#[test]
+fn a_solicited_vote_is_above_the_floor_and_within_the_basis() {
+    let state = begun();
+    let (mut witness, now) = of_age(&state);
+    let revision = state.groups[&group()].revision;
+    assert_eq!(voted(&witness.step(solicit(2, "c", revision.next()), now)), None, "it is behind the leader");
+    assert_eq!(voted(&witness.step(solicit(1, "c", revision), now)), None, "epoch 1 is decided");
+    assert_eq!(voted(&witness.step(solicit(4, "c", revision), now)), Some((Epoch(4), instance("c"))));
+    let ttl = state.groups[&group()].terms.ttl;
+    for (epoch, named) in [(4, "c"), (3, "c"), (9, "a"), (9, "b")] {
+        let later = now + ttl;
+        assert_eq!(voted(&witness.step(solicit(epoch, named, revision), later)), None, "{epoch} {named}");
+    }
+    assert_eq!(voted(&witness.step(solicit(9, "c", revision), now)), Some((Epoch(9), instance("c"))));
+}
