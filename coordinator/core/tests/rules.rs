@@ -11,11 +11,11 @@ use regent_core::witness::{Effect, Event, Witness};
 use std::collections::BTreeMap;
 
 fn instance(name: &str) -> InstanceName {
-    InstanceName::new(name).unwrap()
+    InstanceName::new(name).expect("as it should be")
 }
 
 fn group() -> GroupName {
-    GroupName::new("g").unwrap()
+    GroupName::new("g").expect("as it should be")
 }
 
 fn ids(ids: &[u64]) -> Electorate {
@@ -25,23 +25,30 @@ fn ids(ids: &[u64]) -> Electorate {
 /// Three witnesses of five nodes, instances a, b, c, epoch 1 of a, then b and c.
 fn begun() -> State {
     let mut state = State::new("rules");
-    let at =
-        |n: u64| Node { region: RegionName::new(format!("r{n}")).unwrap(), address: format!("n{n}:7000") };
+    let at = |n: u64| Node {
+        region: RegionName::new(format!("r{n}")).expect("as it should be"),
+        address: format!("n{n}:7000"),
+    };
     let mut commands: Vec<Command> =
         (1..=5).map(|n| Command::SetNode { id: NodeId(n), node: at(n) }).collect();
     let electorate = ids(&[1, 2, 3]);
     commands.push(Command::CreateGroup { group: group(), terms: Terms::default(), electorate, first: None });
     for name in ["a", "b", "c"] {
-        let at = Instance { region: RegionName::new(name).unwrap(), address: format!("{name}:5432") };
+        let at = Instance {
+            region: RegionName::new(name).expect("as it should be"),
+            address: format!("{name}:5432"),
+        };
         commands.push(Command::Register { group: group(), instance: instance(name), at });
     }
     commands.push(Command::Begin { group: group(), primary: instance("a"), at_unix_ms: 0 });
     for command in &commands {
-        state.apply(command).unwrap();
+        state.apply(command).expect("as it should be");
     }
     let revision = state.groups[&group()].revision;
     let succession = vec![instance("b"), instance("c")];
-    state.apply(&Command::SetSuccession { group: group(), epoch: Epoch(1), revision, succession }).unwrap();
+    state
+        .apply(&Command::SetSuccession { group: group(), epoch: Epoch(1), revision, succession })
+        .expect("as it should be");
     state
 }
 
@@ -64,7 +71,7 @@ fn vote(of: &Group, witness: u64, floor: u64, named: &str, since: u64) -> Vote {
 
 fn record(votes: Vec<Vote>, electorate: Option<&[u64]>) -> Command {
     Command::Record {
-        certificate: Certificate::new(votes).unwrap(),
+        certificate: Certificate::new(votes).expect("as it should be"),
         electorate: electorate.map(ids),
         positions: BTreeMap::new(),
         at_unix_ms: 0,
@@ -108,12 +115,12 @@ fn the_log_takes_certificates_of_the_present_electorate_and_of_the_one_before() 
     let first = state.groups[&group()].clone();
     state
         .apply(&record(vec![vote(&first, 1, 2, "a", 1), vote(&first, 2, 2, "a", 1)], Some(&[1, 2, 3, 4])))
-        .unwrap();
+        .expect("as it should be");
     let from_before = record(vec![vote(&first, 2, 9, "b", 2), vote(&first, 3, 9, "b", 2)], None);
     assert!(state.clone().apply(&from_before).is_ok());
     let second = state.groups[&group()].clone();
     let voters = [1, 2, 4].map(|id| vote(&second, id, 3, "a", 1)).to_vec();
-    state.apply(&record(voters, Some(&[1, 2, 3, 4, 5]))).unwrap();
+    state.apply(&record(voters, Some(&[1, 2, 3, 4, 5]))).expect("as it should be");
     assert!(matches!(state.apply(&from_before), Err(Rejected::WrongElectorate { .. })));
 }
 
@@ -144,11 +151,13 @@ fn a_certificate_needs_a_majority_of_the_highest_basis_and_one_name() {
 fn the_majority_that_knows_of_nobody_else_says_since_when() {
     let state = begun();
     let now = state.groups[&group()].clone();
-    let two = |a, b| Certificate::new(vec![vote(&now, 1, 13, "b", a), vote(&now, 2, 13, "b", b)]).unwrap();
+    let two = |a, b| {
+        Certificate::new(vec![vote(&now, 1, 13, "b", a), vote(&now, 2, 13, "b", b)]).expect("as it should be")
+    };
     assert_eq!(two(3, 13).since(), Epoch(13));
     assert_eq!(two(3, 2).since(), Epoch(3));
     let all = [(1, 13), (2, 3), (3, 3)].map(|(id, since)| vote(&now, id, 13, "b", since)).to_vec();
-    assert_eq!(Certificate::new(all).unwrap().since(), Epoch(3));
+    assert_eq!(Certificate::new(all).expect("as it should be").since(), Epoch(3));
 }
 
 fn report(name: &str, number: u64) -> Report {
@@ -211,7 +220,7 @@ fn after_a_change_of_electorate_nobody_else_is_named_before_old_promises_are_ove
     let (mut witness, later) = of_age(&state);
     let now = state.groups[&group()].clone();
     let votes = vec![vote(&now, 2, 2, "a", 1), vote(&now, 3, 2, "a", 1)];
-    state.apply(&record(votes, Some(&[1, 2, 3, 4]))).unwrap();
+    state.apply(&record(votes, Some(&[1, 2, 3, 4]))).expect("as it should be");
     let changed = state.groups[&group()].clone();
     let revision = changed.revision;
     let ttl = changed.terms.ttl;

@@ -24,7 +24,7 @@ pub struct Observation {
     pub role: Role,
     /// The directory is that of a primary: it did not run as a standby last.
     pub was_primary: bool,
-    /// Its standby receives WAL at the moment.
+    /// Its standby receives WAL at the moment, from whom `following` says: not still from the one before.
     pub streaming: bool,
     /// From whom it was told to receive it, if the shell told it.
     pub following: Option<Upstream>,

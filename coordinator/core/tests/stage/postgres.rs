@@ -136,7 +136,10 @@ impl Postgres {
                 self.stint = office;
                 (self.role, self.streaming, self.following) = (Role::Primary, false, None);
             }
-            Task::Follow(upstream) => self.following = Some(upstream.clone()),
+            Task::Follow(upstream) => {
+                self.following = Some(upstream.clone());
+                self.streaming = false; // what it receives from now on is from another
+            }
             Task::StopImmediately | Task::StopCleanly => self.stop(),
         }
         Ok(())
