@@ -266,7 +266,7 @@ mod tests {
 
     fn certificate(state: &State, epoch: u64) -> Certificate {
         let known = state.group(&group()).unwrap();
-        let named = InstanceName::new(if epoch % 2 == 0 { "b" } else { "a" }).unwrap();
+        let named = InstanceName::new(if epoch.is_multiple_of(2) { "b" } else { "a" }).unwrap();
         let vote = |witness| Vote {
             group: group(),
             witness: NodeId(witness),

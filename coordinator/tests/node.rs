@@ -1,4 +1,5 @@
 //! Real nodes, as processes, and agents that say what a script wants.
+#![allow(clippy::unwrap_used)] // in a test, an unwrap is an assertion
 
 #[path = "node/support/mod.rs"]
 mod support;

@@ -38,8 +38,11 @@ pub(super) enum Input {
     /// A proposal has ended.
     Proposed(Subject, Ending),
     /// Somebody wants to know something.
-    Ask(Box<dyn FnOnce(&Book, Time) + Send>),
+    Ask(Question),
 }
+
+/// Runs in the loop, between two events.
+type Question = Box<dyn FnOnce(&Book, Time) + Send>;
 
 /// The node ends; nothing can be asked of it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -10,6 +10,7 @@ mod handle;
 mod lead;
 mod outbox;
 mod proposals;
+mod record;
 
 pub use agents::{AgentQueue, AgentStream, Gone};
 pub use book::Book;
@@ -326,7 +327,7 @@ impl Node {
     }
 
     async fn persist(&mut self, durable: &Durable) -> Result<(), NodeError> {
-        let json = serde_json::to_vec(durable).map_err(NodeError::Encode)?;
+        let json = record::encode(durable).map_err(NodeError::Encode)?;
         Ok(self.store.put(&format!("{RECORDS}{}", durable.group.name), json).await?)
     }
 
@@ -337,7 +338,7 @@ impl Node {
 
 fn records(store: &Store) -> Result<Vec<Durable>, NodeError> {
     let record = |(name, bytes): (String, Vec<u8>)| {
-        serde_json::from_slice(&bytes).map_err(|error| NodeError::Record { name, what: error.to_string() })
+        record::decode(&bytes).map_err(|error| NodeError::Record { name, what: error.to_string() })
     };
     store.scan(RECORDS).into_iter().map(record).collect()
 }

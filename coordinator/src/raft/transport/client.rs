@@ -93,12 +93,7 @@ impl Network {
         let addr = self.routes.get(&target).unwrap_or(&node.addr);
         let links = self.links(target, addr);
         if let Err(error) = &links {
-            tracing::error!(
-                node = target,
-                addr,
-                error,
-                "cannot be reached at this address; correct it"
-            );
+            tracing::error!(node = target, addr, error, "cannot be reached at this address; correct it");
         }
         Client { network: self.clone(), target, links, entries_on }
     }

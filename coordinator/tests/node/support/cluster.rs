@@ -107,6 +107,7 @@ impl Cluster {
             group: "g".into(),
             ttl_ms: Some(ttl_ms),
             first: Some("a".into()),
+            max_promotion_lag: Some(u64::MAX),
             ..Default::default()
         };
         eventually("the group", || async {
