@@ -1,8 +1,9 @@
 //! Rules that no script can show alone, each against the core's own functions.
 
+use regent_core::agent::{self, Agent, Identity, Observation, Task};
 use regent_core::command::{Command, Instance, Node, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName, Revision, Seq};
-use regent_core::message::{Report, Role, Solicit, ToNode};
+use regent_core::message::{Report, Role, Solicit, ToAgent, ToNode};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Applied, Group, Rejected, State};
 use regent_core::time::{Time, outlived};
@@ -245,4 +246,44 @@ fn a_solicited_vote_is_above_the_floor_and_within_the_basis() {
         assert_eq!(voted(&witness.step(solicit(epoch, named, revision), later)), None, "{epoch} {named}");
     }
     assert_eq!(voted(&witness.step(solicit(9, "c", revision), now)), Some((Epoch(9), instance("c"))));
+}
+
+/// F16: whatever a log replays after a restart, a witness does not go back behind what it answered with.
+#[test]
+fn a_witness_does_not_go_back_behind_the_log_it_answered_with() {
+    let mut state = begun();
+    let older = state.groups[&group()].clone();
+    let votes = vec![vote(&older, 1, 2, "b", 2), vote(&older, 2, 2, "b", 2)];
+    state.apply(&record(votes, None)).expect("recorded");
+    let newer = state.groups[&group()].clone();
+    let (mut witness, now) = of_age(&state);
+    assert!(witness.step(Event::Applied(Box::new(older)), now).is_empty());
+    assert_eq!(witness.group(&group()), Some(&newer));
+}
+
+/// A primary that is named again after another may have been does not go on with its own timeline: it stops, and
+/// comes back as a standby, to be promoted onto a new one.
+#[test]
+fn a_primary_that_was_interrupted_does_not_go_on() {
+    let state = begun();
+    let known = state.groups[&group()].clone();
+    let me =
+        Identity { group: group(), instance: instance("a"), at: known.instances[&instance("a")].clone() };
+    let running = Observation { role: Role::Primary, was_primary: true, ..Observation::default() };
+    let named = |since: u64| {
+        let (mut agent, _) = Agent::new(me.clone(), None, Time::ZERO);
+        agent.step(agent::Event::Heard(NodeId(1), ToAgent::Known(Box::new(known.clone()))), Time::ZERO);
+        let standby = Observation { role: Role::Standby, ..Observation::default() };
+        agent.step(agent::Event::Observed(standby), Time::ZERO);
+        agent.step(agent::Event::Observed(running.clone()), Time::ZERO);
+        assert_eq!(agent.durable().acted, Epoch(1));
+        let votes = vec![vote(&known, 1, 5, "a", since), vote(&known, 2, 5, "a", since)];
+        let decided = ToAgent::Decided(Certificate::new(votes).expect("a majority"));
+        let effects = agent.step(agent::Event::Heard(NodeId(1), decided), Time::ZERO);
+        (agent.durable().acted, effects)
+    };
+    assert_eq!(named(1).0, Epoch(5), "nobody was in between");
+    let (acted, effects) = named(3);
+    assert_eq!(acted, Epoch(1));
+    assert!(effects.contains(&agent::Effect::Start(Task::StopImmediately)), "{effects:?}");
 }
