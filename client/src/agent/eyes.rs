@@ -21,12 +21,19 @@ pub(super) struct Look {
 
 #[derive(Default, Clone)]
 struct Facts {
-    following: Option<Upstream>,
+    following: Option<Followed>,
     /// The directory has to be inspected again: something was done to it.
     stale: bool,
     /// Looks asked for, and the last of them that was carried out.
     asked: u64,
     carried_out: u64,
+}
+
+/// Whom Postgres was told to follow, and where from here.
+#[derive(Clone)]
+pub(super) struct Followed {
+    pub upstream: Upstream,
+    pub at: postgres::Upstream,
 }
 
 impl Look {
@@ -61,8 +68,8 @@ impl Look {
     }
 
     /// Postgres was told to follow somebody, or nobody.
-    pub fn follows(&self, upstream: Option<Upstream>) {
-        self.facts().following = upstream;
+    pub fn follows(&self, followed: Option<Followed>) {
+        self.facts().following = followed;
     }
 
     fn facts(&self) -> std::sync::MutexGuard<'_, Facts> {
@@ -171,13 +178,18 @@ fn stopped(cluster: &postgres::Cluster) -> Observation {
     }
 }
 
-fn running(seen: postgres::Observation, recovering: bool, following: Option<Upstream>) -> Observation {
+fn running(seen: postgres::Observation, recovering: bool, following: Option<Followed>) -> Observation {
     let place = |lsn: Option<postgres::Lsn>| Lsn(lsn.map_or(0, |lsn| lsn.0));
     Observation {
         role: if recovering { Role::Standby } else { Role::Primary },
         was_primary: !recovering,
-        streaming: seen.streaming_from.is_some_and(|from| from.status == "streaming"),
-        following,
+        // From whom it was told to, not from whom it still happens to be connected to.
+        streaming: seen.streaming_from.is_some_and(|from| {
+            let meant =
+                following.as_ref().is_some_and(|to| to.at.host == from.host && to.at.port == from.port);
+            meant && from.status == "streaming"
+        }),
+        following: following.map(|followed| followed.upstream),
         position: Position {
             timeline: seen.timeline.unwrap_or_default(),
             received: place(seen.written),

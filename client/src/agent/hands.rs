@@ -1,6 +1,6 @@
 //! What is done to Postgres: one task at a time, as the core asks, its end sent back as an event.
 
-use super::eyes::Look;
+use super::eyes::{Followed, Look};
 use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server};
 use regent_core::agent::{Event, Task, Upstream};
 use std::collections::BTreeMap;
@@ -59,13 +59,15 @@ impl Kit {
             Task::Rewind(from) => self.rewind(from).await,
             Task::StartPrimary => self.start(Role::Primary, None).await,
             Task::StartStandby(of) => {
-                let upstream = of.as_ref().map(|of| self.route(of)).transpose()?;
-                self.start(Role::Standby { upstream }, of.clone()).await
+                let followed = of.as_ref().map(|of| self.followed(of)).transpose()?;
+                let upstream = followed.as_ref().map(|followed| followed.at.clone());
+                self.start(Role::Standby { upstream }, followed).await
             }
             Task::Promote => self.promote().await,
             Task::Follow(of) => {
-                self.server.follow(&self.route(of)?).await?;
-                self.look.follows(Some(of.clone()));
+                let followed = self.followed(of)?;
+                self.server.follow(&followed.at).await?;
+                self.look.follows(Some(followed));
                 Ok(())
             }
             Task::StopImmediately => self.stop(Mode::Immediate, HARD_STOP).await,
@@ -84,6 +86,10 @@ impl Kit {
             expected: "host:port",
             got: address.clone(),
         })
+    }
+
+    fn followed(&self, upstream: &Upstream) -> Result<Followed, PostgresError> {
+        Ok(Followed { upstream: upstream.clone(), at: self.route(upstream)? })
     }
 
     async fn clone_from(&self, from: &Upstream) -> Result<(), PostgresError> {
@@ -113,7 +119,7 @@ impl Kit {
         Ok(())
     }
 
-    async fn start(&self, role: Role, follows: Option<Upstream>) -> Result<(), PostgresError> {
+    async fn start(&self, role: Role, follows: Option<Followed>) -> Result<(), PostgresError> {
         self.server.start(&role).await?;
         self.look.follows(follows);
         self.until(|answer| answer.is_ok()).await
