@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// How many instances a group may have: its facts have to fit into one message.
+pub const MAX_INSTANCES: usize = 64;
+/// How many witnesses may govern a group.
+pub const MAX_WITNESSES: usize = 31;
 /// How many changes of primary a group remembers.
 pub const HISTORY_LENGTH: usize = 256;
 
@@ -174,6 +178,14 @@ pub enum Rejected {
         /// The instance's.
         got: u64,
     },
+    /// More than a message can carry.
+    #[error("a group has at most {most} {what}")]
+    TooMany {
+        /// Of what.
+        what: String,
+        /// How many there may be.
+        most: usize,
+    },
     /// A succession that names the primary, a stranger, or somebody twice.
     #[error("the succession of group {group} must be distinct instances other than the primary, got {got:?}")]
     BadSuccession {
@@ -264,6 +276,9 @@ impl State {
     }
 
     fn known_nodes(&self, electorate: &Electorate) -> Result<(), Rejected> {
+        if electorate.len() > MAX_WITNESSES {
+            return Err(Rejected::TooMany { what: "witnesses".to_owned(), most: MAX_WITNESSES });
+        }
         match electorate.iter().find(|id| !self.nodes.contains_key(id)) {
             Some(&got) => Err(Rejected::UnknownNode { got, known: self.nodes.keys().copied().collect() }),
             None => Ok(()),
@@ -370,6 +385,9 @@ impl Group {
                 });
             }
             _ => {}
+        }
+        if self.instances.len() >= MAX_INSTANCES && !self.instances.contains_key(name) {
+            return Err(Rejected::TooMany { what: "instances".to_owned(), most: MAX_INSTANCES });
         }
         self.instances.insert(name.clone(), at.clone());
         Ok(self.changed())

@@ -5,7 +5,7 @@ use regent_core::command::{Command, Instance, Node, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName, Revision, Seq};
 use regent_core::message::{Report, Role, Solicit, ToAgent, ToNode};
 use regent_core::quorum::Electorate;
-use regent_core::state::{Applied, Group, Rejected, State};
+use regent_core::state::{Applied, Group, MAX_INSTANCES, Rejected, State};
 use regent_core::time::{Time, outlived};
 use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
 use regent_core::witness::{Effect, Event, Witness};
@@ -51,6 +51,20 @@ fn begun() -> State {
         .apply(&Command::SetSuccession { group: group(), epoch: Epoch(1), revision, succession })
         .expect("as it should be");
     state
+}
+
+#[test]
+fn a_group_is_never_larger_than_a_message_can_carry() {
+    let mut state = begun();
+    let register = |n: usize| Command::Register {
+        group: group(),
+        instance: instance(&format!("more-{n}")),
+        at: Instance { region: RegionName::new("a").expect("as it should be"), address: "a:5432".to_owned() },
+    };
+    let refused = (0..MAX_INSTANCES).find_map(|n| state.apply(&register(n)).err());
+    assert_eq!(state.groups[&group()].instances.len(), MAX_INSTANCES);
+    assert_eq!(refused, Some(Rejected::TooMany { what: "instances".to_owned(), most: MAX_INSTANCES }));
+    state.apply(&register(0)).expect("who is there already may move");
 }
 
 fn vote(of: &Group, witness: u64, floor: u64, named: &str, since: u64) -> Vote {

@@ -21,10 +21,8 @@ pub use node::{NodeHello, StandingQuery};
 pub use rejected::rejection;
 pub use vote::{reason, role};
 
-/// The most entries a list of instances may have on the wire.
-pub const MAX_INSTANCES: usize = 64;
-/// The most witnesses an electorate, and votes a certificate, may have on the wire.
-pub const MAX_WITNESSES: usize = 31;
+pub use regent_core::state::{MAX_INSTANCES, MAX_WITNESSES};
+
 /// The longest free text on the wire, in bytes.
 pub const MAX_TEXT: usize = 1_024;
 /// The longest ttl or suspicion on the wire, in microseconds: an hour.

@@ -16,6 +16,7 @@ pub fn rejection(rejected: &Rejected) -> Status {
         Rejected::Begun { .. }
         | Rejected::Stale { .. }
         | Rejected::OtherSystem { .. }
+        | Rejected::TooMany { .. }
         | Rejected::WrongElectorate { .. } => Code::FailedPrecondition,
     };
     Status::new(code, rejected.to_string())
