@@ -1,6 +1,6 @@
 //! Malformed, misdirected and oversized messages: an error to the sender, nothing else.
 
-use super::support::Cluster;
+use super::support::{Cluster, PATIENCE};
 use regent_proto::v1;
 use regent_proto::v1::agent_message::Message as Said;
 use regent_proto::v1::{AgentMessage, CreateGroupRequest, Hello, NodeHello, NodeMessage, Report};
@@ -17,17 +17,21 @@ async fn attend(cluster: &Cluster, messages: Vec<AgentMessage>) -> Status {
     let open = tokio_stream::StreamExt::chain(tokio_stream::iter(messages), tokio_stream::pending());
     let mut client = cluster.nodes[0].witness().await.max_encoding_message_size(64 << 20);
     let mut answers = client.attend(open).await.unwrap().into_inner();
-    loop {
-        if let Err(status) = answers.message().await {
-            return status;
+    let end = async {
+        loop {
+            if let Err(status) = answers.message().await {
+                return status;
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, end).await.expect("the stream is refused")
 }
 
 async fn confer(cluster: &Cluster, messages: Vec<NodeMessage>) -> Status {
     let open = tokio_stream::StreamExt::chain(tokio_stream::iter(messages), tokio_stream::pending());
     let mut silence = cluster.nodes[0].witness().await.confer(open).await.unwrap().into_inner();
-    silence.message().await.unwrap_err()
+    let end = tokio::time::timeout(PATIENCE, silence.message()).await;
+    end.expect("the stream is refused").unwrap_err()
 }
 
 fn expect(status: &Status, code: Code, part: &str) {
