@@ -251,7 +251,9 @@ impl Agent {
 
     /// Begins the next task, if one is due.
     pub(super) fn drive(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let idle = self.postgres.known && self.postgres.task.is_none() && !self.foreign();
+        // Until it has heard of its group it cannot tell whether the directory holds the group's database.
+        let usable = self.group.is_some() && !self.foreign();
+        let idle = self.postgres.known && self.postgres.task.is_none() && usable;
         let Some((task, why)) = self.next_task(now).filter(|_| idle) else { return };
         // Fencing never waits for a task that failed before.
         if now < self.postgres.retry_at && task != Task::StopImmediately {
@@ -306,7 +308,9 @@ impl Agent {
     /// Decided to be primary again, though another may have been in between: what this Postgres wrote before may not
     /// be gone on with on its own timeline. It becomes a standby of nobody, fit to be promoted onto a new one.
     fn named_anew(&self) -> Option<(Task, &'static str)> {
-        let decided = self.durable.decided.as_ref().filter(|decided| self.may_act(decided.epoch))?;
+        let mine =
+            |decided: &&super::Decided| decided.primary == self.me.instance && self.may_act(decided.epoch);
+        let decided = self.durable.decided.as_ref().filter(mine)?;
         let interrupted = self.durable.acted < decided.since;
         match self.postgres.seen.role {
             Role::Primary if interrupted => Some((Task::StopImmediately, "is primary anew")),
