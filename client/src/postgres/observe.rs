@@ -47,7 +47,8 @@ pub struct Observation {
 /// A standby's connection to its upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Streaming {
-    /// `streaming` when it works.
+    /// `streaming` when it works; `turning` when what it receives is of an older timeline than the upstream's: it is
+    /// about to turn to the newer one, or cannot.
     pub status: String,
     /// The upstream's host.
     pub host: String,
@@ -87,6 +88,9 @@ pub(super) struct Checked {
 ///
 /// When the receiver has just (re)started, what it received counts from the beginning of a segment: hence the greater of
 /// received and replayed. Its timeline is known only while it runs; without it, the newest segment tells.
+///
+/// A standby that went further than where its upstream's timeline begins cannot follow, and yet its receiver streams, again
+/// and again, what the upstream has of the old timeline. It knows of the newer one by then: it has fetched its history.
 pub(super) const STATEMENT: &str = "
 select r.recovering,
   case when r.recovering then coalesce(lpad(to_hex(w.received_tli), 8, '0'),
@@ -97,7 +101,10 @@ select r.recovering,
   case when r.recovering then greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
     else pg_current_wal_flush_lsn() end as flushed,
   case when r.recovering then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end as replayed,
-  w.status, w.sender_host, w.sender_port,
+  case when w.status = 'streaming' and (pg_stat_file('pg_wal/' ||
+      upper(lpad(to_hex(w.received_tli + 1), 8, '0')) || '.history', true)).size is not null
+    then 'turning' else w.status end as status,
+  w.sender_host, w.sender_port,
   (select coalesce(json_agg(json_build_object('application_name', s.application_name, 'state', s.state,
       'sync_state', s.sync_state, 'written', s.write_lsn, 'flushed', s.flush_lsn, 'replayed', s.replay_lsn)), '[]')
     from pg_stat_replication s)::text as standbys,

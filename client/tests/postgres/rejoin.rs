@@ -62,6 +62,34 @@ async fn a_killed_standby_that_went_too_far_is_rewound() {
     assert_eq!(count(&c).await, 0);
 }
 
+/// Its receiver works all the time, on what the new primary has of the old timeline.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_went_too_far_never_counts_as_streaming() {
+    let bench = Bench::new();
+    let a = bench.primary("a").await;
+    let b = bench.standby("b", &a).await;
+    let c = bench.standby("c", &a).await;
+    b.detach().await.unwrap();
+    until("only c streams", || async { a.observe().await.standbys.len() == 1 }).await;
+    sql(&a, "insert into t values (1)").await;
+    shows_rows(&c, 1).await;
+    kill_now(a.observe().await.pid.unwrap());
+    a.wait_exit().await;
+    b.promote().await.unwrap();
+    until("it is primary", || async { !b.in_recovery().await.unwrap() }).await;
+    c.follow(&at(&b)).await.unwrap();
+    let turning = std::cell::Cell::new(0);
+    until("it has tried to turn many times", || async {
+        // Just after it was told, it may receive from the dead one still.
+        let from = c.observe().await.streaming_from.filter(|from| from.port == b.settings().port);
+        let status = from.map(|from| from.status);
+        assert_ne!(status.as_deref(), Some("streaming"), "after {} attempts", turning.get());
+        turning.set(turning.get() + usize::from(status.as_deref() == Some("turning")));
+        turning.get() >= 10
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clean_old_primary_needs_no_rewind() {
     let bench = Bench::new();
