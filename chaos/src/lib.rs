@@ -2,11 +2,12 @@
 //!
 //! [`wan`] puts distances between processes of one machine, [`cluster`] runs the real ones, [`workload`] writes,
 //! [`history`] remembers, [`invariants`] judge what was remembered (one file a theorem), [`timeline`] tells what the
-//! processes say they did, and [`demo`] puts it together.
+//! processes say they did, and [`demo`] puts it together. [`bench`] measures what is calm.
 //!
 //! What is not here, on purpose: any knowledge of how Regent decides. The verdicts rest on what clients saw and on
 //! what is in Postgres' own files, never on what a node or an agent says of itself.
 
+pub mod bench;
 pub mod clock;
 pub mod cluster;
 pub mod demo;

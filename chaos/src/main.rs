@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use regent_chaos::bench::{self, What};
 use regent_chaos::cluster::run_dir;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::demo::{self, Plan, fault::Fault};
@@ -46,38 +47,100 @@ enum Bench {
         #[command(flatten)]
         common: Common,
     },
+    /// Calls of GetPrimary a second and their p99, LOCAL and LINEARIZABLE, without distances and with them
+    Reads {
+        #[command(flatten)]
+        distances: Distances,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// From a decision to the last of many watchers told, without distances
+    Watch {
+        /// How many watch
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
+        watchers: u16,
+        /// How many decisions
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+        trials: u16,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Processor time and memory of each node and agent while nothing happens
+    Idle {
+        /// For how long
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        #[command(flatten)]
+        distances: Distances,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(clap::Args)]
-struct Common {
+struct Distances {
     /// Round trips in ms: us-east to us-west, us-east to eu-west, us-west to eu-west
     #[arg(long, default_value = "60,80,140", value_name = "A,B,C", value_parser = RoundTrips::parse)]
     rtt: RoundTrips,
-    /// How often
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    trials: u16,
+}
+
+#[derive(clap::Args)]
+struct Output {
     /// Write the figures to this file as well
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+struct Common {
+    #[command(flatten)]
+    distances: Distances,
+    /// How often
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    trials: u16,
+    #[command(flatten)]
+    output: Output,
+}
+
 impl Common {
     fn plan(self, faults: Vec<Fault>, stay: bool) -> Plan {
-        Plan { round_trips: self.rtt, faults, trials: self.trials.into(), json: self.json, stay }
+        let (round_trips, json) = (self.distances.rtt, self.output.json);
+        Plan { round_trips, faults, trials: self.trials.into(), json, stay }
+    }
+}
+
+/// What runs until it is over or somebody stops it.
+enum Work {
+    Demo(Plan),
+    Bench(bench::Plan),
+}
+
+impl Bench {
+    fn work(self) -> Work {
+        let (what, round_trips, output) = match self {
+            Bench::Failover { fault, common } => {
+                let faults = if fault.is_empty() { Fault::ALL.to_vec() } else { fault };
+                return Work::Demo(common.plan(faults, false));
+            }
+            Bench::Reads { distances, output } => (What::Reads, distances.rtt, output),
+            Bench::Watch { watchers, trials, output } => {
+                let what = What::Watch { watchers: watchers.into(), trials: trials.into() };
+                (what, RoundTrips::NONE, output)
+            }
+            Bench::Idle { seconds, distances, output } => (What::Idle { seconds }, distances.rtt, output),
+        };
+        Work::Bench(bench::Plan { what, round_trips, json: output.json })
     }
 }
 
 fn main() -> ExitCode {
-    let plan = match Args::parse().command {
+    let work = match Args::parse().command {
         Command::Reap { run, leases } => return reap(&run, &leases),
-        Command::Demo { once, common } => common.plan(vec![Fault::Region], !once),
-        Command::Bench { what: Bench::Failover { fault, common } } => {
-            let faults = if fault.is_empty() { Fault::ALL.to_vec() } else { fault };
-            common.plan(faults, false)
-        }
+        Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
+        Command::Bench { what } => what.work(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(until_told_to_stop(plan)))
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(until_told_to_stop(work)))
     {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -89,11 +152,17 @@ fn main() -> ExitCode {
 }
 
 /// Dropping what runs ends every process that it started.
-async fn until_told_to_stop(plan: Plan) -> anyhow::Result<bool> {
-    let stays = plan.stay;
+async fn until_told_to_stop(work: Work) -> anyhow::Result<bool> {
+    let stays = matches!(&work, Work::Demo(plan) if plan.stay);
     let mut terminate = signal(SignalKind::terminate())?;
+    let done = async {
+        match work {
+            Work::Demo(plan) => demo::run(plan).await,
+            Work::Bench(plan) => bench::run(plan).await,
+        }
+    };
     tokio::select! {
-        outcome = demo::run(plan) => outcome,
+        outcome = done => outcome,
         _ = tokio::signal::ctrl_c() => Ok(stopped(stays)),
         _ = terminate.recv() => Ok(stopped(stays)),
     }

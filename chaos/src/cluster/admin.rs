@@ -1,13 +1,11 @@
 //! The admin's calls that the harness needs, and waiting until the cluster is as it should be.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use regent_proto::v1::admin_client::AdminClient;
-use regent_proto::v1::{CreateGroupRequest, GetStatusRequest, GroupStatus, Role, Status};
-use regent_proto::v1::{SwitchoverRequest, TransferLeaderRequest};
-use tonic::transport::{Channel, Endpoint};
+use regent_client::{Client, Error, GroupName, GroupStatus, InstanceName, InstanceStatus, NewGroup, NodeId};
+use regent_client::{Options, Status};
+use regent_core::message::Role;
 
 use super::Cluster;
 use super::topology::{GROUP, REGIONS, instance, region_of};
@@ -16,7 +14,7 @@ const CALL: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 
 /// A view of the cluster at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct View {
     /// Region of the Raft leader.
     pub leader: Option<usize>,
@@ -34,6 +32,8 @@ pub struct View {
     pub streaming: usize,
     /// In words: who would take over, in how long, losing what.
     pub forecast: String,
+    /// What stands in the way of each instance, by region; only those that have something to say.
+    pub troubles: Vec<(usize, String)>,
 }
 
 impl View {
@@ -44,95 +44,87 @@ impl View {
     }
 
     fn of(status: &Status) -> View {
-        let group =
-            status.groups.iter().find(|one| one.group.as_ref().is_some_and(|group| group.name == GROUP));
-        let empty = GroupStatus::default();
-        let group = group.unwrap_or(&empty);
-        let forecast = group.forecast.clone().unwrap_or_default();
-        let standbys = || group.instances.iter().filter(|one| one.name != group.primary);
-        let streams = |one: &&_| one_streams(one);
+        let leader = status.leader.map(|id| id.0 as usize - 1);
+        let Some(group) = status.groups.iter().find(|one| one.group.name.as_str() == GROUP) else {
+            return View { leader, ..View::default() };
+        };
+        let standbys = || group.instances.iter().filter(|one| group.primary.as_ref() != Some(&one.name));
+        let forecast = group.forecast.as_ref();
         View {
-            leader: status.leader.map(|id| id as usize - 1),
-            primary: region_of(&group.primary).ok(),
-            epoch: group.epoch,
+            leader,
+            primary: place(group.primary.as_ref()),
+            epoch: group.epoch.0,
             leased: group.leased,
-            heir: region_of(&forecast.heir).ok(),
-            successors: standbys().filter(|one| one.place > 0).count(),
-            streaming: standbys().filter(streams).count(),
-            forecast: forecast.words,
+            heir: place(forecast.and_then(|forecast| forecast.heir.as_ref())),
+            successors: standbys().filter(|one| one.place.is_some()).count(),
+            streaming: standbys().filter(|one| streams(one)).count(),
+            forecast: forecast.map(|forecast| forecast.words.clone()).unwrap_or_default(),
+            troubles: troubles(group),
         }
     }
 }
 
-fn one_streams(one: &regent_proto::v1::InstanceStatus) -> bool {
-    one.role() == Role::Standby && one.streaming
+fn place(instance: Option<&InstanceName>) -> Option<usize> {
+    region_of(instance?.as_str()).ok()
+}
+
+fn streams(one: &InstanceStatus) -> bool {
+    one.role == Some(Role::Standby) && one.streaming
+}
+
+fn troubles(group: &GroupStatus) -> Vec<(usize, String)> {
+    let troubled = group.instances.iter().filter(|one| !one.trouble.is_empty());
+    troubled.filter_map(|one| Some((place(Some(&one.name))?, one.trouble.clone()))).collect()
 }
 
 /// Calls to whichever node answers.
 pub struct Admin {
-    nodes: Vec<SocketAddr>,
+    client: Client,
 }
 
 impl Admin {
     /// Of the regions that are not lost.
-    pub fn of(cluster: &Cluster) -> Admin {
-        Admin { nodes: cluster.living().into_iter().map(|region| cluster.node(region)).collect() }
+    pub fn of(cluster: &Cluster) -> anyhow::Result<Admin> {
+        let nodes = cluster.living().into_iter().map(|region| cluster.node(region).to_string());
+        let options = Options { timeout: CALL, ..Options::default() };
+        Ok(Admin { client: Client::with_options(nodes, options)? })
     }
 
-    /// Creates the group of the demo, with its first primary at home.
+    /// Creates the group of the demo, with its first primary at home. It may be there from an attempt whose answer
+    /// was lost.
     pub async fn create_group(&self) -> anyhow::Result<()> {
-        let request = CreateGroupRequest {
-            group: GROUP.into(),
-            mode: Some("async".into()),
-            first: Some(instance(0)),
-            ..Default::default()
-        };
-        self.call(async |mut client| Ok(client.create_group(request.clone()).await?)).await.map(drop)
+        let new = NewGroup { first: Some(name(0)?), ..NewGroup::new(group()?) };
+        match self.client.create_group(new).await {
+            Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Moves the primary.
     pub async fn switchover(&self, to: usize) -> anyhow::Result<()> {
-        let request = SwitchoverRequest { group: GROUP.into(), to: Some(instance(to)) };
-        self.call(async |mut client| Ok(client.switchover(request.clone()).await?)).await.map(drop)
+        self.client.switchover(&group()?, Some(&name(to)?)).await?;
+        Ok(())
     }
 
     /// Moves the Raft leadership.
     pub async fn transfer_leader(&self, to: usize) -> anyhow::Result<()> {
-        let request = TransferLeaderRequest { to: to as u64 + 1 };
-        self.call(async |mut client| Ok(client.transfer_leader(request).await?)).await.map(drop)
+        self.client.transfer_leader(NodeId(to as u64 + 1)).await?;
+        Ok(())
     }
 
-    /// What the nodes know. The leader is asked if there is one: it hears of everybody.
+    /// What a node knows: every agent reports to each of them.
     pub async fn view(&self) -> anyhow::Result<View> {
-        let request = GetStatusRequest { groups: vec![GROUP.into()] };
-        let status = self.call(async |mut client| Ok(client.get_status(request.clone()).await?)).await?;
-        Ok(View::of(&status))
-    }
-
-    /// The first node that answers decides; the errors of all are told when none does.
-    async fn call<T>(
-        &self,
-        request: impl AsyncFn(AdminClient<Channel>) -> Result<tonic::Response<T>, tonic::Status>,
-    ) -> anyhow::Result<T> {
-        let mut refusals = Vec::new();
-        for node in &self.nodes {
-            let endpoint =
-                Endpoint::from_shared(format!("http://{node}"))?.connect_timeout(CALL).timeout(CALL);
-            let answer = match endpoint.connect().await {
-                Ok(channel) => request(AdminClient::new(channel)).await.map_err(|status| said(&status)),
-                Err(error) => Err(error.to_string()),
-            };
-            match answer {
-                Ok(response) => return Ok(response.into_inner()),
-                Err(why) => refusals.push(format!("{node}: {why}")),
-            }
-        }
-        bail!("no node did it: {}", refusals.join("; "))
+        Ok(View::of(&self.client.status(&[group()?]).await?))
     }
 }
 
-fn said(status: &tonic::Status) -> String {
-    format!("{:?}: {}", status.code(), status.message())
+/// The demo's one group.
+pub fn group() -> anyhow::Result<GroupName> {
+    Ok(GroupName::new(GROUP)?)
+}
+
+fn name(region: usize) -> anyhow::Result<InstanceName> {
+    Ok(InstanceName::new(instance(region))?)
 }
 
 /// Waits until `done` likes what it sees; `tell` hears of every look. Fails with the last look when time is up, and
@@ -148,7 +140,7 @@ pub async fn wait_for(
     let mut last = String::from("nothing was heard");
     while start.elapsed() < limit {
         cluster.check_alive()?;
-        match Admin::of(cluster).view().await {
+        match Admin::of(cluster)?.view().await {
             Ok(view) if done(&view) => return Ok(view),
             Ok(view) => {
                 tell(&view);

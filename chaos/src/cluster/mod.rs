@@ -13,9 +13,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 
 use anyhow::{Context, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rand::Rng;
 
 use crate::clock::now_ns;
@@ -176,6 +178,41 @@ impl Cluster {
         Ok(Loss { at_ns, processes: 1 })
     }
 
+    /// Asks a region's node or agent to end, and waits until it has.
+    pub fn terminate_process(&mut self, region: usize, which: Process) -> anyhow::Result<ExitStatus> {
+        let slot = &mut self.regions[region].processes[which as usize];
+        let mut child = slot.take().with_context(|| format!("{} is not running", which.names().0))?;
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM)?;
+        Ok(child.wait()?)
+    }
+
+    /// Stops every process of a region in its tracks; they live, and know nothing of it.
+    pub fn freeze_region(&mut self, region: usize) -> anyhow::Result<Loss> {
+        let at_ns = now_ns();
+        let processes = processes::signal_all_under(&self.run.region(region), Signal::SIGSTOP)?;
+        Ok(Loss { at_ns, processes })
+    }
+
+    /// Lets a frozen region go on.
+    pub fn thaw_region(&mut self, region: usize) -> anyhow::Result<()> {
+        processes::signal_all_under(&self.run.region(region), Signal::SIGCONT).map(drop)
+    }
+
+    /// Id of a region's node or agent; none when it was killed.
+    pub fn pid(&self, region: usize, which: Process) -> Option<u32> {
+        self.regions[region].processes[which as usize].as_ref().map(Child::id)
+    }
+
+    /// Id of a region's postmaster, if it runs.
+    pub fn postmaster(&self, region: usize) -> anyhow::Result<Option<i32>> {
+        let Ok(text) = fs::read_to_string(self.data_dir(region).join("postmaster.pid")) else {
+            return Ok(None);
+        };
+        let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
+        let running = processes::under(&self.data_dir(region))?;
+        Ok(pid.filter(|pid| running.contains(pid)))
+    }
+
     /// Starts whatever of a region's node and agent was killed alone.
     pub fn start_processes(&mut self, region: usize) -> anyhow::Result<()> {
         let dir = self.run.region(region);
@@ -268,7 +305,7 @@ fn open_link(
     to: usize,
     target: SocketAddr,
 ) -> anyhow::Result<SocketAddr> {
-    if from == to {
+    if from == to || round_trips.longest_ms() == 0 {
         return Ok(target);
     }
     let round_trip = round_trips.between(from, to);

@@ -78,6 +78,22 @@ pub fn kill_all_under(dir: &Path) -> anyhow::Result<usize> {
     }
 }
 
+/// Sends a signal to every process under `dir`, also to those that begin meanwhile. Returns how many there were.
+pub fn signal_all_under(dir: &Path, signal: Signal) -> anyhow::Result<usize> {
+    let mut told = BTreeSet::new();
+    loop {
+        let untold: Vec<i32> = under(dir)?.difference(&told).copied().collect();
+        if untold.is_empty() {
+            return Ok(told.len());
+        }
+        for pid in &untold {
+            // It may be gone by now.
+            let _ = kill(Pid::from_raw(*pid), signal);
+        }
+        told.extend(untold);
+    }
+}
+
 /// Collects the exit status of a child that was killed, or kills it first.
 pub fn end(child: &mut Option<Child>) {
     if let Some(mut child) = child.take() {

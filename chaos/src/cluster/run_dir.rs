@@ -54,11 +54,12 @@ impl Programs {
         for name in ["regentd", "regent-agent", "regent", "regent-chaos"] {
             let program = programs.bin_dir.join(name);
             if !program.exists() {
-                bail!("{} is missing: run `cargo build --release`, or ./deploy/demo", program.display());
+                let profile = if programs.bin_dir.ends_with("release") { " --release" } else { "" };
+                bail!("{} is missing: run `cargo build --workspace --bins{profile}`", program.display());
             }
         }
         if !programs.gate.exists() {
-            bail!("{} is missing: run ./deploy/build-gate, or ./deploy/demo", programs.gate.display());
+            bail!("{} is missing: run `./deploy/build-gate`", programs.gate.display());
         }
         Ok(programs)
     }

@@ -16,6 +16,9 @@ pub const GROUP: &str = "orders";
 pub struct RoundTrips([u64; 3]);
 
 impl RoundTrips {
+    /// No distances and no links: everybody reaches everybody directly. Such regions cannot be cut off.
+    pub const NONE: RoundTrips = RoundTrips([0; 3]);
+
     /// From `a,b,c` in milliseconds: first to second region, first to third, second to third.
     pub fn parse(text: &str) -> anyhow::Result<RoundTrips> {
         let parts: Result<Vec<u64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
@@ -23,7 +26,8 @@ impl RoundTrips {
         let Ok(three) = <[u64; 3]>::try_from(parts) else {
             bail!("round trips `{text}`: three are wanted, as in 60,80,140");
         };
-        ensure!(three.iter().all(|ms| *ms <= 1000), "round trips `{text}`: more than a second is no link");
+        let links = 1..=1000;
+        ensure!(three.iter().all(|ms| links.contains(ms)), "round trips `{text}`: a link takes 1 to 1000 ms");
         Ok(RoundTrips(three))
     }
 
@@ -81,7 +85,7 @@ mod tests {
 
     #[test]
     fn wrong_round_trips_say_what_is_wanted() {
-        for wrong in ["60,80", "60,80,140,1", "a,b,c", "60,80,-1", "1,2,5000"] {
+        for wrong in ["60,80", "60,80,0", "60,80,140,1", "a,b,c", "60,80,-1", "1,2,5000"] {
             let error = RoundTrips::parse(wrong).unwrap_err().to_string();
             assert!(error.contains(wrong), "{error}");
         }

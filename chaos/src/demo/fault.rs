@@ -65,7 +65,7 @@ impl Fault {
             Fault::Leader => cluster.kill_process(region, Process::Node),
             Fault::Switchover => {
                 let at_ns = now_ns();
-                Admin::of(cluster).switchover(heir).await?;
+                Admin::of(cluster)?.switchover(heir).await?;
                 Ok(Loss { at_ns, processes: 0 })
             }
         }
@@ -84,7 +84,7 @@ impl Fault {
 
 /// Moves primary and Raft leader to the region where every trial begins.
 pub async fn bring_home(cluster: &mut Cluster, home: usize, limit: Duration) -> anyhow::Result<()> {
-    let admin = Admin::of(cluster);
+    let admin = Admin::of(cluster)?;
     let at_home = async || {
         let view = admin.view().await?;
         if view.primary != Some(home) {

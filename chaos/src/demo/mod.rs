@@ -3,7 +3,7 @@
 pub mod fault;
 pub mod figures;
 mod report;
-mod setup;
+pub mod setup;
 mod trial;
 
 use std::path::PathBuf;

@@ -32,7 +32,7 @@ pub async fn start(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)
 async fn prepare(cluster: &mut Cluster) -> anyhow::Result<Account> {
     let [a, b, c] = cluster.round_trips.ms();
     let stage = Stage::begin(format!("three regions, {a}/{b}/{c} ms apart"));
-    let admin = Admin::of(cluster);
+    let admin = Admin::of(cluster)?;
     tokio::select! {
         created = insist("creating the group", ANSWER, async || admin.create_group().await) => created?,
         died = watch_over(cluster) => died?,
