@@ -264,7 +264,7 @@ impl Cluster {
             nodes: here.seen_nodes.clone(),
             advertised: self.regions.iter().map(|region| region.node).collect(),
             postgres: here.seen_postgres.clone(),
-            max_round_trip_ms: self.round_trips.longest_ms(),
+            max_round_trip_ms: self.round_trips.longest_ms().max(1),
         };
         fs::write(dir.join("node.toml"), config.node())?;
         fs::write(dir.join("agent.toml"), config.agent())?;
