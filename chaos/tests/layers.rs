@@ -100,6 +100,7 @@ fn wire_types_stay_at_the_edges() {
     let edges = [
         "coordinator/src/rpc/",
         "coordinator/src/raft/transport",
+        "coordinator/src/raft/tests/",
         "client/src/wire",
         "client/src/agent/link.rs",
     ];

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use regent_coordinator::config::{Config, Flags, LogFormat};
-use regent_coordinator::server;
+use regent_coordinator::{raft, server};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,7 +74,8 @@ async fn on_signal(stop: CancellationToken) {
 }
 
 fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,openraft=error"));
+    let usual = || EnvFilter::new(format!("info,{}", raft::LOG_FILTER));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| usual());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).init(),

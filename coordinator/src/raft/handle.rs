@@ -9,7 +9,6 @@ use std::time::Duration;
 use openraft::errors::{ClientWriteError, ForwardReason, InitializeError, RaftError};
 use regent_core::command::Command;
 use regent_core::state::{Applied, Rejected};
-use regent_proto::raft::raft_server::RaftServer;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -22,7 +21,7 @@ use super::peers::Peers;
 use super::record::MAX_VALUE;
 use super::settings::Settings;
 use super::state_machine::{OnChange, Replicated, StateMachine};
-use super::transport::{self, Address, Network, Server};
+use super::transport::{self, Address, Network, RaftServer, RaftService, Server};
 use super::types::{Member, Proposal, Types};
 use super::writer::Writer;
 
@@ -124,7 +123,7 @@ impl Raft {
     }
 
     /// The service by which the other nodes reach this one, to be mounted on a gRPC server.
-    pub fn service(&self) -> RaftServer<impl regent_proto::raft::raft_server::Raft + use<>> {
+    pub fn service(&self) -> RaftServer<impl RaftService + use<>> {
         self.server.clone().into_service()
     }
 

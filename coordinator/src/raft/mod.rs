@@ -48,6 +48,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+/// What of the library's own log is worth showing: the nodes say the rest themselves.
+pub const LOG_FILTER: &str = "openraft=error";
+
 pub use durable::Durable;
 pub use error::{MembersError, ProposeError, PutError, StartError, StepDownError};
 pub use fatal::{EXIT_IO, EXIT_SOFTWARE};

@@ -10,6 +10,7 @@ mod client;
 mod server;
 
 pub use client::{Network, check_addr};
+pub use regent_proto::raft::raft_server::{Raft as RaftService, RaftServer};
 pub use server::Server;
 
 use regent_proto::raft::Envelope;
