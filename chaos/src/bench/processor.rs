@@ -4,14 +4,27 @@ use std::fs;
 
 use anyhow::{Context, ensure};
 
-/// Binds every thread of a process to one processor, or to all but that one.
-pub fn bind(pid: u32, processor: usize, only: bool) -> anyhow::Result<()> {
-    let all = std::thread::available_parallelism()?.get();
+/// Some of this machine's processors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Processors {
+    /// Every one.
+    All,
+    /// The one that what is measured has for itself.
+    Measured,
+    /// All but that one.
+    Others,
+}
+
+/// Binds every thread of a process; what it starts later inherits that.
+pub fn bind(pid: u32, to: Processors) -> anyhow::Result<()> {
+    // SAFETY: asks for a number. Not `available_parallelism`: that is what the present binding leaves.
+    let all = usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) })?;
     ensure!(all > 1, "one processor is too few: what measures must not share it with what is measured");
+    let chosen = |one: &usize| to == Processors::All || (*one == 0) == (to == Processors::Measured);
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let name = thread?.file_name();
         let id: i32 = name.to_str().and_then(|id| id.parse().ok()).context("a thread has a number")?;
-        set(id, (0..all).filter(|one| (*one == processor) == only))?;
+        set(id, (0..all).filter(chosen))?;
     }
     Ok(())
 }

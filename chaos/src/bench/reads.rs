@@ -7,7 +7,7 @@ use regent_client::{Client, Consistency};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::processor::bind;
+use super::processor::{Processors, bind};
 use super::report::{Row, quantile};
 use crate::cluster::admin::group;
 use crate::cluster::topology::RoundTrips;
@@ -60,13 +60,14 @@ pub async fn measure(distances: RoundTrips) -> anyhow::Result<Vec<Figures>> {
     let mut figures = Vec::new();
     for round_trips in [RoundTrips::NONE, distances] {
         let (cluster, _) = setup::start(round_trips).await?;
-        bind(cluster.pid(ASKED, Process::Node).context("its node runs")?, 0, true)?;
-        bind(std::process::id(), 0, false)?;
+        bind(cluster.pid(ASKED, Process::Node).context("its node runs")?, Processors::Measured)?;
+        bind(std::process::id(), Processors::Others)?;
         for consistency in [Consistency::Local, Consistency::Linearizable] {
             for callers in CALLERS {
                 figures.push(ask(&cluster, consistency, callers).await?);
             }
         }
+        bind(std::process::id(), Processors::All)?;
     }
     Ok(figures)
 }
