@@ -5,11 +5,13 @@ use regent_core::agent::{Event, Observation, Upstream};
 use regent_core::ids::{Lsn, Position};
 use regent_core::message::Role;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
 /// How often to look when nothing happens.
 const INTERVAL: Duration = Duration::from_millis(50);
+/// How often a directory that cannot be used is looked into again.
+const RETRY: Duration = Duration::from_secs(3);
 
 /// Shared with the hands: whom Postgres was told to follow, and a way to have it looked at now.
 #[derive(Default)]
@@ -108,7 +110,7 @@ async fn watch_exits(server: Arc<Server>, look: Arc<Look>, events: mpsc::Sender<
 }
 
 async fn watch(server: Arc<Server>, look: Arc<Look>, events: mpsc::Sender<Event>) {
-    let mut eyes = Eyes { server, last: None };
+    let mut eyes = Eyes { server, last: None, inspected: Instant::now() };
     loop {
         let facts = look.take();
         let asked = facts.asked;
@@ -125,6 +127,7 @@ async fn watch(server: Arc<Server>, look: Arc<Look>, events: mpsc::Sender<Event>
 struct Eyes {
     server: Arc<Server>,
     last: Option<Observation>,
+    inspected: Instant,
 }
 
 impl Eyes {
@@ -146,10 +149,21 @@ impl Eyes {
         Some(Observation { streaming: false, trouble: trouble.unwrap_or_default(), ..last })
     }
 
-    async fn directory(&self, stale: bool) -> Option<Observation> {
+    async fn directory(&mut self, stale: bool) -> Option<Observation> {
         let still = self.last.clone().filter(|last| !matches!(last.role, Role::Primary | Role::Standby));
-        if let Some(last) = still.filter(|_| !stale) {
+        // What could not be used may be mended by a person, or may have been the moment.
+        let again = |last: &Observation| last.role == Role::Refused && self.inspected.elapsed() > RETRY;
+        if let Some(last) = still.filter(|last| !stale && !again(last)) {
             return Some(last);
+        }
+        self.inspected = Instant::now();
+        if self.server.half_rewound() {
+            return Some(Observation {
+                role: Role::Stopped,
+                was_primary: true,
+                broken: true,
+                ..Observation::default()
+            });
         }
         Some(match self.server.directory().await {
             Ok(Directory::Missing | Directory::Empty) => Observation::default(),
@@ -183,6 +197,7 @@ fn running(seen: postgres::Observation, recovering: bool, following: Option<Foll
     Observation {
         role: if recovering { Role::Standby } else { Role::Primary },
         was_primary: !recovering,
+        broken: false,
         // From whom it was told to, not from whom it still happens to be connected to.
         streaming: seen.streaming_from.is_some_and(|from| {
             let meant =

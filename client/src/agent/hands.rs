@@ -1,7 +1,7 @@
 //! What is done to Postgres: one task at a time, as the core asks, its end sent back as an event.
 
 use super::eyes::{Followed, Look};
-use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server};
+use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server, Stopped};
 use regent_core::agent::{Event, Task, Upstream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -165,6 +165,13 @@ impl Kit {
             // Most of what is dirty is written before sessions are ended, so that the stop itself is short.
             let _ = tokio::time::timeout(CLEAN_STOP, self.server.checkpoint()).await;
         }
-        self.server.stop(mode, patience).await.map(drop)
+        match self.server.stop(mode, patience).await? {
+            Stopped::By(how) if mode == Mode::Fast && how != Mode::Fast => Err(PostgresError::Tool {
+                program: "postgres".into(),
+                status: format!("did not stop cleanly within {} s", patience.as_secs()),
+                output: "what it had not sent to its standbys yet is only here".into(),
+            }),
+            _ => Ok(()),
+        }
     }
 }

@@ -55,6 +55,12 @@ pub enum AgentError {
         /// How.
         what: String,
     },
+    /// Somebody else uses the record.
+    #[error("another agent uses {path}: every instance has one agent, and a state_dir of its own")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The record belongs to another instance.
     #[error("{path} is the record of {expected}, this agent is {got}: check state_dir, group and instance")]
     OtherInstance {

@@ -1,6 +1,7 @@
 //! The agent's durable record: one small file, replaced as a whole.
 
 use super::AgentError;
+use nix::fcntl::{Flock, FlockArg};
 use regent_core::agent::Durable;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -18,17 +19,25 @@ struct Record {
 }
 
 /// Where the record is.
-#[derive(Clone)]
 pub(super) struct Store {
     dir: PathBuf,
     owner: String,
+    /// Held, for two agents on one record would undo each other's word.
+    _lock: Flock<File>,
 }
 
 impl Store {
     /// Opens the directory, and makes it if it is missing.
     pub fn open(dir: &Path, owner: &str) -> Result<Store, AgentError> {
         fs::create_dir_all(dir).map_err(|source| failed("make the directory", dir, source))?;
-        Ok(Store { dir: dir.to_owned(), owner: owner.to_owned() })
+        let path = dir.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|source| failed("open", &path, source))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+            nix::Error::EWOULDBLOCK => AgentError::InUse { path: dir.to_owned() },
+            other => failed("lock", &path, other.into()),
+        })?;
+        Ok(Store { dir: dir.to_owned(), owner: owner.to_owned(), _lock: lock })
     }
 
     fn path(&self) -> PathBuf {
@@ -97,6 +106,9 @@ mod tests {
         store.save(&durable).await.unwrap();
         assert_eq!(store.load().unwrap(), Some(durable));
 
+        let second = Store::open(dir.path(), "orders/a").err().map(|error| error.to_string());
+        assert!(second.is_some_and(|error| error.contains("another agent")));
+        drop(store);
         let other = Store::open(dir.path(), "orders/b").unwrap();
         let error = other.load().unwrap_err().to_string();
         assert!(error.contains("orders/a") && error.contains("orders/b"), "{error}");
@@ -121,7 +133,7 @@ mod tests {
     async fn a_write_that_fails_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("state"), "orders/a").unwrap();
-        fs::remove_dir(dir.path().join("state")).unwrap();
+        fs::remove_dir_all(dir.path().join("state")).unwrap();
         let error = store.save(&Durable::default()).await.unwrap_err().to_string();
         assert!(error.contains("cannot make durable"), "{error}");
     }

@@ -24,6 +24,7 @@ mod directory;
 mod error;
 mod files;
 mod initialise;
+mod lineage;
 mod lockfile;
 mod log;
 mod lsn;
@@ -97,11 +98,16 @@ impl Server {
 
     /// What is in the data directory.
     pub async fn directory(&self) -> Result<Directory, PostgresError> {
-        if files::rewind_mark(self.data_dir()).exists() {
+        if self.half_rewound() {
             let what = "a cluster whose rewind was interrupted or failed: it has to be cloned".into();
             return Ok(Directory::Foreign { what });
         }
         directory::inspect(&self.settings.data_dir, &self.binaries, self.settings.run_as).await
+    }
+
+    /// Whether a rewind of the directory was interrupted or failed: it must be cloned, and not be started.
+    pub fn half_rewound(&self) -> bool {
+        files::rewind_mark(self.data_dir()).exists() && self.data_dir().exists()
     }
 
     /// The directories that were moved aside, oldest first. They are never removed here.

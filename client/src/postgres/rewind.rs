@@ -47,6 +47,9 @@ impl Server {
         if !cluster.rewindable {
             return Ok(Rewind::Failed { reason: "neither checksums nor wal_log_hints were on".into() });
         }
+        if let Some(reason) = self.twins(upstream, &cluster, &facts).await? {
+            return Ok(Rewind::Failed { reason });
+        }
         if cluster.was_standby() && !cluster.is_clean() {
             self.come_to_rest().await?;
         }

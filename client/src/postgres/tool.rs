@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -38,6 +39,12 @@ impl Tool {
         command.env("LC_ALL", "C").current_dir("/").kill_on_drop(true);
         if let Some(RunAs { uid, gid }) = run_as {
             command.uid(uid).gid(gid);
+        }
+        // An agent that is killed takes them with it: left alone, they would go on writing by path into the directory that
+        // its successor has put in the place of theirs.
+        // SAFETY: prctl is async-signal-safe, and nothing else is done between fork and exec.
+        unsafe {
+            command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
         }
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Tool { name, command, input: None, timeout: None }

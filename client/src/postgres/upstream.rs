@@ -28,18 +28,29 @@ const QUESTION: &str = "select system_identifier, pg_is_in_recovery(), \
 impl Server {
     /// Asks the upstream, within a few seconds.
     pub async fn ask(&self, upstream: &Upstream) -> Result<UpstreamFacts, PostgresError> {
+        let said = self.put_question(upstream, QUESTION).await?;
+        read(&said).ok_or_else(|| PostgresError::Upstream {
+            upstream: upstream.clone(),
+            what: format!("expected four facts, got {said:?}"),
+        })
+    }
+
+    /// What the upstream answers to a statement, as text.
+    pub(super) async fn put_question(
+        &self,
+        upstream: &Upstream,
+        question: &str,
+    ) -> Result<String, PostgresError> {
         let said = self
             .upstream_tool("psql")
             .args(["--no-psqlrc", "--no-align", "--tuples-only", "--no-password", "--dbname"])
             .arg(config::conninfo(&self.settings, upstream, Some("postgres")))
-            .args(["--command", QUESTION])
+            .args(["--command"])
+            .arg(question)
             .timeout(Duration::from_secs(10))
             .run()
             .await?;
-        read(said.stdout.trim()).ok_or_else(|| PostgresError::Upstream {
-            upstream: upstream.clone(),
-            what: format!("expected four facts, got {:?}", said.stdout.trim()),
-        })
+        Ok(said.stdout.trim().to_owned())
     }
 
     /// A program that connects to an upstream; the password is in its environment, which only its user can read.

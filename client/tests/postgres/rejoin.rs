@@ -62,6 +62,32 @@ async fn a_killed_standby_that_went_too_far_is_rewound() {
     assert_eq!(count(&c).await, 0);
 }
 
+/// Both were promoted from the same place, neither knowing of the other: both call it timeline 2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twin_of_the_upstreams_timeline_is_not_taken_for_it() {
+    let bench = Bench::new();
+    let a = bench.primary("a").await;
+    let b = bench.standby("b", &a).await;
+    let c = bench.standby("c", &a).await;
+    kill_now(a.observe().await.pid.unwrap());
+    a.wait_exit().await;
+    for twin in [&b, &c] {
+        twin.promote().await.unwrap();
+        until("it is primary", || async { !twin.in_recovery().await.unwrap() }).await;
+        sql(twin, "insert into t values (1)").await;
+        twin.checkpoint().await.unwrap();
+    }
+    b.stop(Mode::Fast, PATIENCE).await.unwrap();
+    match b.rewind_from(&at(&c)).await.unwrap() {
+        Rewind::Failed { reason } => assert!(reason.contains("timeline 2"), "{reason}"),
+        other => panic!("expected to be told apart, got {other:?}"),
+    }
+    // One that really shares the timeline is not.
+    let d = bench.standby("d", &c).await;
+    d.stop(Mode::Fast, PATIENCE).await.unwrap();
+    assert_eq!(d.rewind_from(&at(&c)).await.unwrap(), Rewind::NotNeeded);
+}
+
 /// Its receiver works all the time, on what the new primary has of the old timeline.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_went_too_far_never_counts_as_streaming() {
@@ -133,7 +159,7 @@ async fn what_cannot_be_rewound_is_cloned_and_the_old_directory_kept() {
 async fn a_clone_that_fails_midway_leaves_the_old_directory_untouched() {
     let bench = Bench::new();
     let b = bench.primary("b").await;
-    sql(&b, "insert into t select generate_series(1, 400000)").await;
+    sql(&b, "insert into t select generate_series(1, 3000000)").await;
     let a = bench.server("a");
     a.initialise().await.unwrap();
     let before = cluster(&a).await;

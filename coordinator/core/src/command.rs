@@ -35,7 +35,7 @@ impl Default for Terms {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// When it is durable at the primary: what a lost region takes with it is measured, recorded and kept aside.
+    /// When it is durable at the primary: what a lost region takes with it is not in the new primary.
     Async,
 }
 

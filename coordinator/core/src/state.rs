@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How many instances a group may have: its facts have to fit into one message.
-pub const MAX_INSTANCES: usize = 64;
+/// How many instances a group may have: its facts have to fit into one message, and a witness's votes in vain, each with
+/// the rest that may follow, into one record of its store.
+pub const MAX_INSTANCES: usize = 16;
 /// How many witnesses may govern a group.
 pub const MAX_WITNESSES: usize = 31;
 /// How many changes of primary a group remembers.

@@ -283,7 +283,7 @@ fn a_primary_that_was_interrupted_does_not_go_on() {
     let known = state.groups[&group()].clone();
     let me =
         Identity { group: group(), instance: instance("a"), at: known.instances[&instance("a")].clone() };
-    let running = Observation { role: Role::Primary, was_primary: true, ..Observation::default() };
+    let running = primary();
     let named = |since: u64| {
         let (mut agent, _) = Agent::new(me.clone(), None, Time::ZERO);
         agent.step(agent::Event::Heard(NodeId(1), ToAgent::Known(Box::new(known.clone()))), Time::ZERO);
@@ -300,4 +300,92 @@ fn a_primary_that_was_interrupted_does_not_go_on() {
     let (acted, effects) = named(3);
     assert_eq!(acted, Epoch(1));
     assert!(effects.contains(&agent::Effect::Start(Task::StopImmediately)), "{effects:?}");
+}
+
+fn primary() -> Observation {
+    Observation { role: Role::Primary, was_primary: true, gate_armed: true, ..Observation::default() }
+}
+
+/// The agent of instance a, which is primary of epoch 1 and runs as `seen`.
+fn in_office(seen: Observation) -> (Agent, Vec<agent::Effect>) {
+    let known = begun().groups[&group()].clone();
+    let me =
+        Identity { group: group(), instance: instance("a"), at: known.instances[&instance("a")].clone() };
+    let (mut agent, _) = Agent::new(me, None, Time::ZERO);
+    agent.step(agent::Event::Heard(NodeId(1), ToAgent::Known(Box::new(known))), Time::ZERO);
+    let standby = Observation { role: Role::Standby, ..Observation::default() };
+    agent.step(agent::Event::Observed(standby), Time::ZERO);
+    let mut effects = agent.step(agent::Event::Observed(seen), Time::ZERO);
+    for node in [1, 2] {
+        let Report { seq, .. } = report("a", 1);
+        let seq = Seq { incarnation: agent.durable().incarnation, ..seq };
+        let promise = ToAgent::Promised {
+            group: group(),
+            epoch: Epoch(1),
+            seq,
+            ttl: Terms::default().ttl,
+            revision: Revision(1),
+        };
+        effects.extend(agent.step(agent::Event::Heard(NodeId(node), promise), Time::ZERO));
+    }
+    (agent, effects)
+}
+
+fn opens(effects: &[agent::Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, agent::Effect::Open { .. }))
+}
+
+fn released(effects: &[agent::Effect]) -> Option<Reason> {
+    effects.iter().find_map(|effect| match effect {
+        agent::Effect::Note(agent::Note::Released(_, reason)) => Some(*reason),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_primary_whose_gate_is_not_armed_is_stopped_and_never_opened() {
+    let (_, effects) = in_office(primary());
+    assert!(opens(&effects), "{effects:?}");
+    let (_, effects) = in_office(Observation { gate_armed: false, ..primary() });
+    assert!(!opens(&effects), "{effects:?}");
+    assert!(effects.contains(&agent::Effect::Start(Task::StopImmediately)), "{effects:?}");
+}
+
+/// Only a Postgres that stopped cleanly has sent everything: whatever else ends it while it hands over is a death, and
+/// a stop that had to be hard hands nothing over.
+#[test]
+fn the_office_is_handed_over_after_a_clean_stop_only() {
+    let asked = || {
+        let (mut agent, _) = in_office(primary());
+        let ask = ToAgent::HandOver { group: group(), epoch: Epoch(1), to: instance("b") };
+        let effects = agent.step(agent::Event::Heard(NodeId(1), ask), Time::ZERO);
+        assert!(effects.contains(&agent::Effect::Start(Task::StopCleanly)), "{effects:?}");
+        agent
+    };
+    let mut agent = asked();
+    assert_eq!(released(&agent.step(agent::Event::Exited, Time::ZERO)), None);
+    let ended = agent::Event::Done(Task::StopCleanly, Ok(()));
+    assert_eq!(released(&agent.step(ended, Time::ZERO)), Some(Reason::Switchover));
+
+    let mut agent = asked();
+    agent.step(agent::Event::Exited, Time::ZERO);
+    let ended = agent::Event::Done(Task::StopCleanly, Err("had to be hard".to_owned()));
+    assert_eq!(released(&agent.step(ended, Time::ZERO)), None);
+}
+
+/// What a rewind left half done is replaced, and nothing else: not started, not promoted.
+#[test]
+fn a_half_rewound_directory_is_cloned() {
+    let known = begun().groups[&group()].clone();
+    let me =
+        Identity { group: group(), instance: instance("b"), at: known.instances[&instance("b")].clone() };
+    let (mut agent, _) = Agent::new(me, None, Time::ZERO);
+    let broken =
+        Observation { role: Role::Stopped, was_primary: true, broken: true, ..Observation::default() };
+    let mut known = known;
+    known.system_id = Some(7);
+    agent.step(agent::Event::Observed(broken), Time::ZERO);
+    let effects = agent.step(agent::Event::Heard(NodeId(1), ToAgent::Known(Box::new(known))), Time::ZERO);
+    let clones = |effect: &agent::Effect| matches!(effect, agent::Effect::Start(Task::Clone(_)));
+    assert!(effects.iter().any(clones), "{effects:?}");
 }

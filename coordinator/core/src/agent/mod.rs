@@ -325,6 +325,9 @@ impl Agent {
             return;
         }
         self.report_at = now + REPORT_INTERVAL;
+        if !self.postgres.known {
+            return; // what has not been looked at cannot be reported, and nothing be claimed for it
+        }
         let number = self.next_number;
         self.next_number += 1;
         self.sends.push_back((number, now));

@@ -110,7 +110,9 @@ impl Agent {
         if self.overdue(now) {
             return self.release(None, Reason::PostgresDied, out);
         }
-        let ready = self.postgres.seen.role == Role::Primary && self.handing_over.is_none();
+        let ready = self.postgres.seen.role == Role::Primary
+            && self.postgres.seen.gate_armed
+            && self.handing_over.is_none();
         let Some(deadline) = self.deadline().filter(|deadline| ready && *deadline > now) else { return };
         if deadline > self.open_until || self.opened != epoch {
             self.open_until = deadline.max(self.open_until);

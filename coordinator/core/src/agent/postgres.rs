@@ -28,6 +28,8 @@ pub struct Observation {
     pub streaming: bool,
     /// From whom it was told to receive it, if the shell told it.
     pub following: Option<Upstream>,
+    /// `Role::Stopped`: the directory was half rewound. It must not be started, only be replaced by a clone.
+    pub broken: bool,
     /// Where it is.
     pub position: Position,
     /// Which database it holds.
@@ -43,6 +45,7 @@ impl Default for Observation {
         Observation {
             role: Role::Preparing,
             was_primary: false,
+            broken: false,
             streaming: false,
             following: None,
             position: Position::default(),
@@ -88,7 +91,8 @@ pub enum Task {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Postgres {
     pub seen: Observation,
-    known: bool,
+    /// Whether it was looked at at all since the agent started.
+    pub known: bool,
     task: Option<Task>,
     failures: u32,
     retry_at: Time,
@@ -149,9 +153,9 @@ impl Agent {
         self.postgres.seen.was_primary = was == Role::Primary;
         self.postgres.seen.streaming = false;
         if self.office().is_some() {
-            match self.handing_over.clone() {
-                Some(to) => self.release(Some(to), Reason::Switchover, out),
-                None => self.release(None, Reason::PostgresDied, out),
+            // A stop that was asked for says itself how it went; any other end, also while handing over, is a death.
+            if self.postgres.task != Some(Task::StopCleanly) {
+                self.release(None, Reason::PostgresDied, out);
             }
         }
     }
@@ -168,6 +172,12 @@ impl Agent {
                         self.postgres.rewound = true;
                     }
                     Task::Follow(_) => self.postgres.stray_since = None,
+                    // Everything it had was sent to its standbys: the office can be given on.
+                    Task::StopCleanly => {
+                        if let Some(to) = self.handing_over.clone() {
+                            self.release(Some(to), Reason::Switchover, out);
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -196,9 +206,7 @@ impl Agent {
     /// Whether this Postgres can be the primary of that decision: as a standby, or as the primary it continues.
     pub(super) fn fit(&self, decided: &super::Decided, now: Time) -> bool {
         let postgres = &self.postgres;
-        // A directory that is being replaced is nothing yet.
-        let replaced = matches!(postgres.task, Some(Task::Clone(_) | Task::Rewind(_)));
-        if !postgres.known || self.foreign() || replaced || now < postgres.retry_at {
+        if !postgres.known || self.foreign() || self.replaced() || now < postgres.retry_at {
             return false;
         }
         match postgres.seen.role {
@@ -211,13 +219,19 @@ impl Agent {
         }
     }
 
+    /// A directory that is being replaced, or has to be, is nothing yet.
+    fn replaced(&self) -> bool {
+        self.postgres.seen.broken || matches!(self.postgres.task, Some(Task::Clone(_) | Task::Rewind(_)))
+    }
+
     fn blank_group(&self) -> bool {
         self.group.as_ref().is_some_and(|group| group.system_id.is_none())
     }
 
     /// Whether it could take over at once.
     pub(super) fn ready(&self) -> bool {
-        self.postgres.seen.role == Role::Standby && self.durable.followed.0 > 0 && !self.foreign()
+        let standby = self.postgres.seen.role == Role::Standby && self.durable.followed.0 > 0;
+        standby && !self.foreign() && !self.replaced()
     }
 
     /// Whether the directory holds another database than the group's.
@@ -270,11 +284,15 @@ impl Agent {
     /// The table: what is decided, what is seen, what to do, and why.
     fn next_task(&self, now: Time) -> Option<(Task, &'static str)> {
         let seen = &self.postgres.seen;
+        if seen.role == Role::Primary && !seen.gate_armed {
+            return Some((Task::StopImmediately, "its gate is not armed"));
+        }
         if self.office().is_some() {
             let leased = self.leased(now);
             return match seen.role {
                 Role::Primary if self.handing_over.is_some() => Some((Task::StopCleanly, "handing over")),
                 Role::Standby if leased => Some((Task::Promote, "decided to be primary, and leased")),
+                Role::Stopped if seen.broken => None,
                 Role::Stopped if leased && seen.was_primary => Some((Task::StartPrimary, "is the primary")),
                 Role::Stopped if leased => Some((Task::StartStandby(None), "is to be promoted")),
                 Role::Preparing if leased && self.blank_group() => {
@@ -289,7 +307,7 @@ impl Agent {
             // Until the first primary has made its database there is nothing to copy.
             Role::Preparing if self.blank_group() => None,
             Role::Preparing => Some((Task::Clone(upstream), "has no data yet")),
-            Role::Stopped if self.postgres.rewind_failed => {
+            Role::Stopped if self.postgres.rewind_failed || seen.broken => {
                 Some((Task::Clone(upstream), "could not be rewound"))
             }
             Role::Stopped if seen.was_primary && !self.postgres.rewound => {

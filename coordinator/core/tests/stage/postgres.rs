@@ -60,6 +60,7 @@ impl Postgres {
         Observation {
             role: self.role,
             was_primary: self.was_primary,
+            broken: false,
             streaming: self.streaming,
             following: self.following.clone(),
             position: Position { timeline, received: at, flushed: at, replayed: at },

@@ -1,0 +1,133 @@
+//! Whether two instances that both speak of "timeline 3" mean the same one.
+//!
+//! Postgres numbers a timeline when it promotes: one more than the newest it has heard of. Two instances promoted from the same
+//! ancestor, neither having heard of the other, give two different histories one number, and `pg_rewind` takes them for one.
+//! What tells them apart is the first record that each wrote: it carries the instant of its promotion.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+
+use super::error::PostgresError;
+use super::lsn::Lsn;
+use super::settings::Upstream;
+use super::upstream::UpstreamFacts;
+use super::{Cluster, Server, files};
+
+/// Enough for the first record of a timeline and the page header before it.
+const MARK: u64 = 256;
+
+/// A timeline and where it begins, oldest first.
+type Lineage = Vec<(u32, Lsn)>;
+
+impl Server {
+    /// Why this instance's history and the upstream's only look like one, if that is so.
+    pub(super) async fn twins(
+        &self,
+        upstream: &Upstream,
+        cluster: &Cluster,
+        facts: &UpstreamFacts,
+    ) -> Result<Option<String>, PostgresError> {
+        let here = parse(cluster.timeline, &self.local_history(cluster.timeline).await?);
+        let there = parse(facts.timeline, &self.history_at(upstream, facts.timeline).await?);
+        let common = here.iter().zip(&there).take_while(|(a, b)| a == b).last().map(|(at, _)| *at);
+        let Some((timeline, begin)) = common else {
+            return Ok(Some("it has no timeline in common with its upstream".into()));
+        };
+        let same_number = cluster.timeline == facts.timeline && cluster.timeline != timeline;
+        if same_number || (timeline > 1 && self.marks_differ(upstream, timeline, begin).await?) {
+            let twin = if same_number { cluster.timeline } else { timeline };
+            return Ok(Some(format!("timeline {twin} here is another than timeline {twin} of its upstream")));
+        }
+        Ok(None)
+    }
+
+    /// Compares the beginning of a timeline here and there. Where it is no longer kept on either side, it is long ago: what
+    /// was promoted apart is told apart when it meets again, which is then.
+    async fn marks_differ(
+        &self,
+        upstream: &Upstream,
+        timeline: u32,
+        begin: Lsn,
+    ) -> Result<bool, PostgresError> {
+        let size =
+            self.put_question(upstream, "select pg_size_bytes(current_setting('wal_segment_size'))").await?;
+        let Ok(size) = size.parse::<u64>() else { return Ok(false) };
+        let (name, offset) = (segment(timeline, begin, size), begin.0 % size);
+        let length = MARK.min(size - offset);
+        let question =
+            format!("select encode(pg_read_binary_file('pg_wal/{name}', {offset}, {length}, true), 'hex')");
+        let there = self.put_question(upstream, &question).await?;
+        let path = self.data_dir().join("pg_wal").join(name);
+        let here = files::off_thread(move || {
+            let mut bytes = vec![0; length as usize];
+            match std::fs::File::open(&path).and_then(|file| file.read_exact_at(&mut bytes, offset)) {
+                Ok(()) => Ok(Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {
+                    Ok(None)
+                }
+                Err(source) => Err(PostgresError::File { what: "read", path, source }),
+            }
+        })
+        .await?;
+        Ok(here.is_some_and(|here| !there.is_empty() && here != there))
+    }
+
+    async fn local_history(&self, timeline: u32) -> Result<String, PostgresError> {
+        let path = self.data_dir().join("pg_wal").join(history_name(timeline));
+        files::off_thread(move || match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            Err(source) => Err(PostgresError::File { what: "read", path, source }),
+        })
+        .await
+    }
+
+    async fn history_at(&self, upstream: &Upstream, timeline: u32) -> Result<String, PostgresError> {
+        let name = history_name(timeline);
+        let question =
+            format!("select convert_from(pg_read_binary_file('pg_wal/{name}', 0, 1000000, true), 'UTF8')");
+        self.put_question(upstream, &question).await
+    }
+}
+
+fn history_name(timeline: u32) -> String {
+    format!("{timeline:08X}.history")
+}
+
+fn segment(timeline: u32, at: Lsn, size: u64) -> String {
+    let (number, in_4_gib) = (at.0 / size, (1 << 32) / size);
+    format!("{timeline:08X}{:08X}{:08X}", number / in_4_gib, number % in_4_gib)
+}
+
+/// A history file says of each ancestor where it ended, which is where the next began.
+fn parse(timeline: u32, history: &str) -> Lineage {
+    let ends = history.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace();
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    });
+    let mut begin = Lsn(0);
+    let mut lineage: Lineage =
+        ends.map(|(ancestor, end)| (ancestor, std::mem::replace(&mut begin, end))).collect();
+    lineage.push((timeline, begin));
+    lineage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_becomes_timelines_and_their_beginnings() {
+        let history =
+            "1\t0/50353B0\tno recovery target specified\n\n2\t0/5098A78\tno recovery target specified\n";
+        let expected = vec![(1, Lsn(0)), (2, Lsn(0x50353B0)), (3, Lsn(0x5098A78))];
+        assert_eq!(parse(3, history), expected);
+        assert_eq!(parse(1, ""), vec![(1, Lsn(0))]);
+    }
+
+    #[test]
+    fn a_segment_is_named_as_postgres_names_it() {
+        assert_eq!(segment(3, Lsn(0x5098A78), 16 << 20), "000000030000000000000005");
+        assert_eq!(segment(10, Lsn((7 << 32) + (0xfe << 24)), 16 << 20), "0000000A00000007000000FE");
+    }
+}
