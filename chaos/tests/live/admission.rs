@@ -88,7 +88,7 @@ fn a_second_agent_of_an_instance_is_refused() {
         processes::end(&mut second);
         let (ended, said) = (ended?, fs::read_to_string(dir.join("second.log"))?);
         ensure!(
-            ended.code() == Some(1) && said.contains("another process writes the lease file"),
+            ended.code() == Some(1) && said.contains("another agent uses"),
             "{ended}: {said}"
         );
         let after = stage.whole().await?;
