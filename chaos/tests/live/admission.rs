@@ -87,10 +87,7 @@ fn a_second_agent_of_an_instance_is_refused() {
         let ended = stage.seen("the second agent ends", || second.as_mut()?.try_wait().ok().flatten()).await;
         processes::end(&mut second);
         let (ended, said) = (ended?, fs::read_to_string(dir.join("second.log"))?);
-        ensure!(
-            ended.code() == Some(1) && said.contains("another agent uses"),
-            "{ended}: {said}"
-        );
+        ensure!(ended.code() == Some(1) && said.contains("another agent uses"), "{ended}: {said}");
         let after = stage.whole().await?;
         ensure!((after.epoch, after.primary) == (before.epoch, before.primary), "{before:?}, then {after:?}");
         ensure!(stage.cluster.pid(STANDBY, Process::Agent) == first && first.is_some());
