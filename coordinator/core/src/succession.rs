@@ -51,6 +51,14 @@ fn obstacle(
     if !(report.streaming || streamed) {
         return Some("does not stream".to_owned());
     }
+    // A receiver counts as streaming from the moment it is connected, also one that has still to learn that its upstream's
+    // timeline is another, and that it went too far on the old one to follow.
+    let theirs =
+        primary.and_then(|primary| view.last_report(primary)).map(|(report, _)| report.position.timeline);
+    let ours = report.position.timeline;
+    if let Some(theirs) = theirs.filter(|theirs| ours < *theirs && !new) {
+        return Some(format!("is still on timeline {ours}, the primary on {theirs}"));
+    }
     let member = group.succession.contains(name);
     let allowed = group.terms.max_promotion_lag.saturating_mul(if member { 2 } else { 1 }); // hysteresis
     let lag = lag_bytes(group, view, report);

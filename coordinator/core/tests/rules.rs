@@ -2,11 +2,13 @@
 
 use regent_core::agent::{self, Agent, Identity, Observation, Task};
 use regent_core::command::{Command, Instance, Node, Terms};
-use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName, Revision, Seq};
+use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, Revision, Seq};
 use regent_core::message::{Report, Role, Solicit, ToAgent, ToNode};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Applied, Group, MAX_INSTANCES, Rejected, State};
+use regent_core::succession::why_not;
 use regent_core::time::{Time, outlived};
+use regent_core::view::View;
 use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
 use regent_core::witness::{Effect, Event, Witness};
 use std::collections::BTreeMap;
@@ -195,6 +197,27 @@ fn report(name: &str, number: u64) -> Report {
         rtt_us: 0,
         trouble: String::new(),
     }
+}
+
+/// A standby that went too far on the old timeline is connected, and looks as if it streamed, for a moment.
+#[test]
+fn who_is_on_an_older_timeline_than_the_primary_cannot_take_over() {
+    let state = begun();
+    let group = &state.groups[&group()];
+    let now = Time(60_000_000_000);
+    let on = |name: &str, timeline: u32| {
+        let position = Position { timeline, ..Position::default() };
+        Report { position, ..report(name, 1) }
+    };
+    let why = |ours: u32| {
+        let mut view = View::default();
+        view.look(&state, Time::ZERO);
+        view.report(on("a", 2), now);
+        view.report(on("b", ours), now);
+        why_not(group, view.group(&group.name), &instance("b"), now)
+    };
+    assert_eq!(why(2), None);
+    assert_eq!(why(1), Some("is still on timeline 1, the primary on 2".to_owned()));
 }
 
 fn voted(effects: &[Effect]) -> Option<(Epoch, InstanceName)> {
