@@ -12,6 +12,9 @@ const STRAY_PATIENCE: Duration = Duration::from_secs(3);
 /// The same when it has received from that primary before: then it cannot have diverged, the primary is most likely
 /// away, and a standby that stopped itself could not be its heir.
 const LOST_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a standby has to receive without a break to be taken for able to. It looks so from when it is connected, before
+/// it has learnt, two round trips later, that it went too far on the old timeline.
+const SETTLED: Duration = Duration::from_secs(2);
 /// How many rewinds in a row may fail before the whole is copied.
 const REWINDS: u32 = 3;
 /// The first and the longest wait after a task that failed.
@@ -97,6 +100,9 @@ pub(super) struct Postgres {
     failures: u32,
     retry_at: Time,
     stray_since: Option<Time>,
+    streams_since: Option<Time>,
+    /// Whom it has received from for long enough to be surely able to.
+    settled: Option<Upstream>,
     /// A standby that could not follow: to be rewound.
     strayed: bool,
     rewind_failed: bool,
@@ -130,6 +136,11 @@ impl Agent {
             self.postgres.stray_since = None;
         } else {
             self.postgres.stray_since.get_or_insert(now);
+        }
+        if seen.role != Role::Standby || !seen.streaming || !follows {
+            self.postgres.streams_since = None;
+        } else if now >= *self.postgres.streams_since.get_or_insert(now) + SETTLED {
+            self.postgres.settled = upstream;
         }
         let seen = &self.postgres.seen;
         if seen.role == Role::Standby && seen.streaming && follows {
@@ -341,7 +352,7 @@ impl Agent {
 
     fn stray(&self, now: Time) -> bool {
         // Twice as patient after every failure: a primary that is merely away must not cost a standby its reads.
-        let new = self.durable.decided.as_ref().is_some_and(|decided| self.durable.followed < decided.since);
+        let new = self.postgres.settled != self.upstream();
         let patience = if new { STRAY_PATIENCE } else { LOST_PATIENCE };
         let patience = patience * (1 << self.postgres.failures.min(6));
         self.postgres.stray_since.is_some_and(|since| now >= since + patience)
