@@ -143,7 +143,8 @@ async fn stopping_gets_harder_until_it_helps() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGSTOP).unwrap();
     let stopped = server.stop(Mode::Fast, Duration::from_millis(100)).await.unwrap();
     assert_eq!(stopped, Stopped::By(Mode::Killed));
-    assert_eq!(processes_below(&server.settings().data_dir), Vec::<i32>::new());
+    // A process that is ending has no program any more, which is what counts, but its directory for a moment longer.
+    until("none is left", || async { processes_below(&server.settings().data_dir).is_empty() }).await;
 
     server.start(&Role::Primary).await.unwrap();
     let asked = Instant::now();
