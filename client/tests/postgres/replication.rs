@@ -66,9 +66,8 @@ async fn promote_and_insert(server: &Server) -> Duration {
     let client = connect(server).await;
     let asked = Instant::now();
     server.promote().await.unwrap();
-    while server.in_recovery().await.unwrap() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    // A busy machine may not answer in time: that is not yet, and no failure.
+    until("it is primary", || async { matches!(server.in_recovery().await, Ok(false)) }).await;
     client.batch_execute("insert into t values (2)").await.unwrap();
     asked.elapsed()
 }
