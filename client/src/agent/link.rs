@@ -14,8 +14,9 @@ use tonic::transport::{Channel, Endpoint};
 
 /// Reports come every 50 ms; more than this many unsent ones would only be stale.
 const QUEUE: usize = 64;
-/// The first and the longest pause before a link is made again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// The first and the longest pause before a link is made again. With the jitter and `LINK_PATIENCE` it stays within
+/// `regent_core::witness::LINKING`: for so long a witness that starts counts nobody's silence.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 
 /// Keeps a stream to the witness at `address`; what is sent to the returned queue goes there while it stands.
 pub(super) fn keep(

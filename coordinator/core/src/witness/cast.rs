@@ -76,14 +76,16 @@ impl Seat {
             return;
         }
         self.pending = None;
-        let silent = self.silent(now);
         let floor = self.floor();
-        let released = self.released.as_ref().filter(|release| release.epoch == floor);
-        let reason = released.map_or(Reason::Silent, |release| release.reason);
-        if (!silent && released.is_none()) || self.join(silent, now, out) {
+        let released =
+            self.released.as_ref().filter(|release| release.epoch == floor).map(|release| release.reason);
+        let silent = self.silent(now);
+        if (released.is_some() || silent) && self.join(silent, now, out) {
             return;
         }
-        let Some(named) = self.candidate(silent, now) else { return };
+        let suspects = self.suspects(now);
+        let Some(reason) = released.or(suspects.then_some(Reason::Silent)) else { return };
+        let Some(named) = self.candidate(suspects, now) else { return };
         if self.cast(self.floor().next(), &named, reason, now, out) {
             self.unclaimed = self.unclaimed.saturating_add(1);
         }

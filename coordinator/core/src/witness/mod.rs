@@ -16,7 +16,7 @@ mod promise;
 mod seat;
 
 pub use basis::Basis;
-pub use seat::{Durable, Link};
+pub use seat::{Durable, LINKING, Link};
 
 use crate::ids::{GroupName, InstanceName, NodeId};
 use crate::message::{Release, Report, Solicit, Standing, ToAgent, ToNode};

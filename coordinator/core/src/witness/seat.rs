@@ -15,6 +15,10 @@ use std::time::Duration;
 /// How often a vote that the log has not passed is sent again, and how often a witness says where it stands.
 pub(super) const REPEAT: Duration = Duration::from_millis(100);
 
+/// Within this time after a witness starts, an agent that is there has made its stream to it: the longest attempt and
+/// pause of an agent's link, and three round trips.
+pub const LINKING: Duration = Duration::from_secs(3);
+
 /// What a witness must never forget of one group.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Durable {
@@ -75,6 +79,7 @@ pub(super) struct Seat {
     quiet_since: Time,
     voted_at: Option<Time>,
     young_until: Time,
+    linked_by: Time,
     repeat_at: Time,
 }
 
@@ -93,6 +98,7 @@ impl Seat {
             quiet_since: now,
             voted_at: None,
             young_until: now + outlived(durable.max_ttl),
+            linked_by: now + LINKING,
             repeat_at: now,
             durable,
         }
@@ -215,6 +221,14 @@ impl Seat {
         now >= self.quiet_since + self.patience()
     }
 
+    /// Whether that silence is worth a vote that no other witness has cast before. Who has just started hears nobody
+    /// until agents have found it again: that is its own deafness, and nobody's silence.
+    pub fn suspects(&self, now: Time) -> bool {
+        let linked =
+            self.owner().is_some_and(|owner| self.heard.contains_key(owner)) || now >= self.linked_by;
+        linked && self.silent(now)
+    }
+
     fn patience(&self) -> Duration {
         self.durable.group.terms.suspicion * (1 << self.unclaimed.saturating_sub(1).min(4))
     }
@@ -245,7 +259,12 @@ impl Seat {
     pub fn wake_at(&self, now: Time) -> Option<Time> {
         let promise = self.promise.as_ref().map(|promise| promise.until);
         let due = [Some(self.repeat_at), Some(self.quiet_since + self.patience()), promise];
-        let later = due.into_iter().chain([Some(self.young_until)]).flatten().filter(|at| *at > now).min();
+        let later = due
+            .into_iter()
+            .chain([Some(self.young_until), Some(self.linked_by)])
+            .flatten()
+            .filter(|at| *at > now)
+            .min();
         if self.repeat_at <= now { Some(now) } else { later }
     }
 
