@@ -184,15 +184,10 @@ pub enum StepDownError {
     /// Nobody could take over.
     #[error("no other voter is in touch and caught up; the cluster elects by itself when this node is gone")]
     NoHeir,
-    /// The one asked for cannot take over.
-    #[error("node {heir} is not in touch with the leader or not caught up; try again when it is")]
-    NotFit {
-        /// Who was asked for.
-        heir: u64,
-    },
     /// The heir did not take over.
     #[error(
-        "node {heir} did not take over within {waited:?}; the cluster elects by itself when this node is gone"
+        "node {heir} did not take over within {} ms; the cluster elects by itself when this node is gone",
+        waited.as_millis()
     )]
     NotTaken {
         /// Who should have.

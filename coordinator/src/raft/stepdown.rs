@@ -16,47 +16,56 @@ impl Raft {
         self.hand_to(None).await
     }
 
-    /// Hands leadership to that voter, which must be in touch and lack nothing that is committed, and waits until it has it.
-    /// Returns at once on a node that does not lead, or that is the one.
+    /// Hands leadership to that voter as soon as it is in touch and lacks nothing that is committed, and waits until it has
+    /// it: the caller sets a limit. Returns at once on a node that does not lead, or that is the one.
     pub async fn transfer(&self, to: u64) -> Result<(), StepDownError> {
         if to == self.node_id { Ok(()) } else { self.hand_to(Some(to)).await }
     }
 
-    /// A transfer that fails leaves a leader that no longer beats, so it is watched: if nobody has taken over in time, this
-    /// node stands for election itself, once, which ends the transfer either way.
     async fn hand_to(&self, to: Option<u64>) -> Result<(), StepDownError> {
         let mut metrics = self.library.metrics();
-        let heir = {
-            let now = metrics.borrow_and_update();
+        let heir = loop {
+            let now = metrics.borrow_and_update().clone();
             if now.state != ServerState::Leader {
                 return Ok(());
             }
             let fit = heirs(&now, self.settings.heartbeat * 2 + self.settings.max_round_trip);
             match to {
-                Some(to) if fit.contains(&to) => to,
-                Some(to) => return Err(StepDownError::NotFit { heir: to }),
-                None => fit.last().copied().ok_or(StepDownError::NoHeir)?,
+                Some(to) if fit.contains(&to) => break to,
+                // A leader knows nothing of the others yet when it is new.
+                Some(_) => metrics.changed().await.map_err(ended)?,
+                None => break fit.last().copied().ok_or(StepDownError::NoHeir)?,
             }
         };
+        self.give_way(heir).await
+    }
+
+    /// A transfer that fails leaves a leader that no longer beats, so it is watched: if nobody has taken over in time, this
+    /// node stands for election itself, once, which ends the transfer either way.
+    async fn give_way(&self, heir: u64) -> Result<(), StepDownError> {
+        let mut metrics = self.library.metrics();
         self.library.trigger().transfer_leader(heir).await.map_err(stopped)?;
         // To the heir, the election there, and the news of it back; twice, for a lost segment.
         let patience = (self.settings.max_round_trip * 4 + self.settings.election_max) * 2;
         let me = self.node_id;
         let taken = async {
             while metrics.borrow_and_update().current_leader.is_none_or(|leader| leader == me) {
-                metrics.changed().await?;
+                metrics.changed().await.map_err(ended)?;
             }
-            Ok::<_, openraft::async_runtime::RecvError>(())
+            Ok(())
         };
         match tokio::time::timeout(patience, taken).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(StepDownError::Stopped("Raft has ended".to_owned())),
+            Ok(taken) => taken,
             Err(_) => {
                 self.library.trigger().elect(false).await.map_err(stopped)?;
                 Err(StepDownError::NotTaken { heir, waited: patience })
             }
         }
     }
+}
+
+fn ended(_: openraft::async_runtime::RecvError) -> StepDownError {
+    StepDownError::Stopped("Raft has ended".to_owned())
 }
 
 fn stopped(e: openraft::errors::Fatal<Types>) -> StepDownError {

@@ -137,8 +137,10 @@ impl Admin for Service {
             Turn::Pass(mut leader) => leader.transfer_leader(passed_on(request, deadline)).await,
             Turn::Here => {
                 let moved = timeout_at(deadline, self.raft.transfer(to.0)).await;
-                let moved = moved
-                    .map_err(|_| Status::deadline_exceeded(format!("node {to} has not taken over yet")))?;
+                let moved = moved.map_err(|_| {
+                    let why = "it has to be in touch with the leader and lack nothing; see `regent status`";
+                    Status::deadline_exceeded(format!("node {to} has not taken over in time: {why}"))
+                })?;
                 moved.map_err(|error| Status::unavailable(error.to_string()))?;
                 let term = self.raft.leadership().borrow().term;
                 Ok(Response::new(v1::TransferLeaderResponse { term }))
