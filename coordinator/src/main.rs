@@ -12,6 +12,8 @@ use tracing_subscriber::EnvFilter;
 
 /// What cannot run as it is configured, or on what it finds.
 const REFUSED: u8 = 2;
+/// What ran, and could not go on: to be started again.
+const FAILED: u8 = 1;
 
 /// A node of Regent: a Raft member with a witness in it.
 ///
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let config = match Config::load(&args.config, &args.flags) {
         Ok(config) => config,
-        Err(error) => return refuse(&error),
+        Err(error) => return fail(&error, REFUSED),
     };
     if args.check {
         let Config { node, cluster, region, peers, .. } = &config;
@@ -44,11 +46,12 @@ fn main() -> ExitCode {
     log(config.log_format);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return refuse(&error),
+        Err(error) => return fail(&error, FAILED),
     };
     match runtime.block_on(run(config)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(&error),
+        Err(error @ server::ServeError::Server(_)) => fail(&error, FAILED),
+        Err(error) => fail(&error, REFUSED),
     }
 }
 
@@ -83,7 +86,7 @@ fn log(format: LogFormat) {
     }
 }
 
-fn refuse(error: &dyn std::error::Error) -> ExitCode {
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
     eprintln!("regentd: {error}");
-    ExitCode::from(REFUSED)
+    ExitCode::from(code)
 }

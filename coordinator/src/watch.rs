@@ -252,19 +252,20 @@ fn jumped(from: Epoch, to: Epoch) -> Vec<Epoch> {
     (first..to.0).map(Epoch).collect()
 }
 
+/// A log that grows, without Raft.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use super::*;
     use regent_core::command::{Command, Instance, Terms};
     use regent_core::ids::{NodeId, RegionName};
     use regent_core::state::State;
     use regent_core::vote::Vote;
 
-    fn group() -> GroupName {
+    pub fn group() -> GroupName {
         GroupName::new("g").unwrap()
     }
 
-    fn certificate(state: &State, epoch: u64) -> Certificate {
+    pub fn certificate(state: &State, epoch: u64) -> Certificate {
         let known = state.group(&group()).unwrap();
         let named = InstanceName::new(if epoch.is_multiple_of(2) { "b" } else { "a" }).unwrap();
         let vote = |witness| Vote {
@@ -288,14 +289,14 @@ mod tests {
         state.apply(&command).unwrap();
     }
 
-    fn record(state: &mut State, epoch: u64) {
+    pub fn record(state: &mut State, epoch: u64) {
         let certificate = certificate(state, epoch);
         let (positions, at_unix_ms) = (BTreeMap::new(), 0);
         apply(state, Command::Record { certificate, electorate: None, positions, at_unix_ms });
     }
 
     /// A group in epoch 1 of `a`, with another instance `b`.
-    fn begun() -> State {
+    pub fn begun() -> State {
         let mut state = State::new("c");
         let region = RegionName::new("r").unwrap();
         let node = regent_core::command::Node { region: region.clone(), address: "n:1".into() };
@@ -314,9 +315,15 @@ mod tests {
         state
     }
 
-    fn tell(hub: &Hub, state: &State) {
+    pub fn tell(hub: &Hub, state: &State) {
         hub.applied(state.group(&group()).unwrap());
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{begun, certificate, group, record, tell};
+    use super::*;
 
     /// Epoch and what it jumped of everything there is to hear.
     fn heard(watch: &mut Watch) -> Vec<(u64, Vec<u64>)> {

@@ -72,6 +72,17 @@ pub enum ControlState {
     InArchiveRecovery,
 }
 
+impl std::fmt::Display for ControlState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ControlState::ShutDown => "shut down",
+            ControlState::ShutDownInRecovery => "shut down in recovery",
+            ControlState::InProduction => "in production",
+            ControlState::InArchiveRecovery => "in archive recovery",
+        })
+    }
+}
+
 impl Cluster {
     /// Whether the last that ran on it was a standby, and never was promoted since.
     pub fn was_standby(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::directory::ControlState;
 use super::settings::Upstream;
 
 /// What can go wrong with the local server.
@@ -111,7 +112,7 @@ pub enum PostgresError {
         /// The directory.
         path: PathBuf,
         /// What its control file says.
-        state: String,
+        state: ControlState,
     },
     /// A server runs on the directory.
     #[error("a server (process {pid}) is running on {}: stop it, or adopt it", .path.display())]

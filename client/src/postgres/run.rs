@@ -82,8 +82,7 @@ impl Server {
         let _alone = self.changing.lock().await;
         let cluster = self.expect_cluster().await?;
         if *role == Role::Primary && cluster.was_standby() {
-            let state = format!("{:?}", cluster.state);
-            return Err(PostgresError::WasStandby { path: self.data_dir().to_owned(), state });
+            return Err(PostgresError::WasStandby { path: self.data_dir().to_owned(), state: cluster.state });
         }
         self.make_way().await?;
         ports_are_free(&self.settings)?;

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::node::handle::Input;
 use crate::raft::ProposeError;
 use regent_core::command::{Command, Instance};
-use regent_core::ids::{Epoch, GroupName, InstanceName};
+use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
 use regent_core::message::{Solicit, ToAgent, ToNode};
 use regent_core::plan::{Action, plan};
 use regent_core::state::{Group, Rejected};
@@ -189,7 +189,8 @@ impl Node {
     pub(super) fn note_applied(&self, group: &Group, before: Option<&(Epoch, Vec<InstanceName>)>) {
         let (name, epoch) = (&group.name, group.epoch);
         if before.is_none() {
-            tracing::info!("group {name}: is known here, governed by nodes {:?}", group.electorate);
+            let nodes: Vec<String> = group.electorate.iter().map(NodeId::to_string).collect();
+            tracing::info!("group {name}: is known here, governed by the nodes {}", nodes.join(", "));
         }
         let (was, succession) = before.cloned().unwrap_or_default();
         if epoch > was

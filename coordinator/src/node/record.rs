@@ -53,9 +53,11 @@ fn run(first: Epoch, last: Link) -> impl Iterator<Item = Link> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regent_core::command::Terms;
-    use regent_core::ids::{GroupName, InstanceName, NodeId, Revision};
-    use regent_core::state::Group;
+    use crate::raft::MAX_VALUE;
+    use regent_core::command::{Instance, Terms};
+    use regent_core::ids::{GroupName, InstanceName, NodeId, RegionName, Revision};
+    use regent_core::quorum::Electorate;
+    use regent_core::state::{Group, MAX_INSTANCES, MAX_WITNESSES};
     use regent_core::vote::{Reason, Vote};
     use std::collections::BTreeMap;
     use std::time::Duration;
@@ -128,5 +130,39 @@ mod tests {
         let chain = (2..=400_000).map(|epoch| link(epoch, "b", &["c"])).collect();
         let durable = Durable { chain, ..Durable::new(group()) };
         assert!(encode(&durable).unwrap().len() < 4_096);
+    }
+
+    /// Each name that a witness gives leaves fewer to name after it, so the chain has no more runs than instances.
+    #[test]
+    fn the_largest_group_with_the_longest_names_fits_into_a_value() {
+        let long = |letter: char, i: usize| format!("{}{i:02}", letter.to_string().repeat(61));
+        let names: Vec<String> = (0..MAX_INSTANCES).map(|i| long('i', i)).collect();
+        let instance = |name: &String| InstanceName::new(name.clone()).unwrap();
+        let at = Instance {
+            region: RegionName::new(long('r', 0)).unwrap(),
+            address: format!("{}:65535", long('h', 0).repeat(4)),
+        };
+        let electorate: Electorate = (1..=MAX_WITNESSES as u64).map(|id| NodeId(u64::MAX - id)).collect();
+        let group = Group {
+            name: GroupName::new(long('g', 0)).unwrap(),
+            primary: Some(instance(&names[0])),
+            succession: names.iter().map(instance).collect(),
+            electorate: electorate.clone(),
+            former_electorate: Some(electorate.clone()),
+            desired_electorate: Some(electorate.clone()),
+            instances: names.iter().map(|name| (instance(name), at.clone())).collect(),
+            ..group()
+        };
+        let run = |i: usize| {
+            let rest: Vec<&str> = names[i + 1..].iter().map(String::as_str).collect();
+            let mut link = link(u64::MAX / 2 + 2 * i as u64, &names[i], &rest);
+            if let Some(vote) = &mut link.vote {
+                vote.electorate = electorate.clone();
+            }
+            link
+        };
+        let durable = Durable { chain: (0..MAX_INSTANCES).map(run).collect(), ..Durable::new(group) };
+        let size = encode(&durable).unwrap().len();
+        assert!(size < MAX_VALUE, "{size} bytes");
     }
 }

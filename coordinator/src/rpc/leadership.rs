@@ -131,3 +131,44 @@ fn events(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::watch::testing::{begun, group, record, tell};
+    use tokio_stream::StreamExt;
+    use tonic::Code;
+
+    fn query(from: Option<u64>) -> WatchQuery {
+        let from = from.map(|epoch| (group(), Epoch(epoch))).into_iter().collect();
+        WatchQuery { from, ..WatchQuery::default() }
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_reads_too_slowly_is_told_so_and_can_come_back() {
+        let (hub, mut state) = (Hub::default(), begun());
+        tell(&hub, &state);
+        let watch = hub.watch(&query(None)).unwrap();
+        let mut slow = std::pin::pin!(events(watch, BTreeSet::new(), CancellationToken::new()));
+        for epoch in 2..=1_200 {
+            record(&mut state, epoch);
+            tell(&hub, &state);
+        }
+        let first = slow.next().await.unwrap().unwrap();
+        assert!(first.present);
+        let end = slow.next().await.unwrap().unwrap_err();
+        assert_eq!(end.code(), Code::ResourceExhausted, "{end}");
+        assert!(end.message().contains("watch again with `from`"), "{end}");
+        assert!(slow.next().await.is_none());
+        // What it missed is no longer kept in whole: it is told that too, and what to do.
+        let compacted = watch_failed(hub.watch(&query(Some(1))).err().unwrap());
+        assert_eq!(compacted.code(), Code::OutOfRange, "{compacted}");
+        assert!(compacted.message().starts_with("COMPACTED: "), "{compacted}");
+        let watch = hub.watch(&query(Some(1_190))).unwrap();
+        let mut back = std::pin::pin!(events(watch, BTreeSet::new(), CancellationToken::new()));
+        for epoch in 1_191..=1_200 {
+            let event = back.next().await.unwrap().unwrap();
+            assert_eq!(event.assignment.unwrap().epoch, epoch);
+        }
+    }
+}
