@@ -40,7 +40,9 @@ impl View {
     /// Nothing is missing: a leader, a primary with a lease, all others ready to take over.
     pub fn is_whole(&self) -> bool {
         let others = REGIONS.len() - 1;
-        self.leader.is_some() && self.leased && self.successors == others && self.streaming == others
+        let ready = self.successors == others && self.streaming == others;
+        // A node that has just started does not know an heir yet.
+        self.leader.is_some() && self.leased && self.heir.is_some() && ready
     }
 
     fn of(status: &Status) -> View {
