@@ -1,7 +1,7 @@
 //! Who may take over, in which order, and why not the others. Kept by the leader in calm, in the log; only advice to
 //! safety, all to speed.
 
-use crate::ids::InstanceName;
+use crate::ids::{Epoch, InstanceName};
 use crate::message::{Report, Role};
 use crate::state::Group;
 use crate::time::Time;
@@ -68,6 +68,13 @@ fn obstacle(
     None
 }
 
+/// Whether an instance has turned to the primary of `since`: it has received from that one, on that one's timeline as far
+/// as this was reported. Who has not may hold what that primary's history left behind, and lack all that is in it.
+pub fn has_turned(report: &Report, since: Epoch, primary: Option<&Report>) -> bool {
+    let older = primary.is_some_and(|primary| report.position.timeline < primary.position.timeline);
+    report.followed >= since && !older
+}
+
 /// How many bytes of WAL an instance is behind the primary's last reported position; `None` without a primary's report.
 pub fn lag_bytes(group: &Group, view: &GroupView, report: &Report) -> Option<u64> {
     let primary = view.current(group).1?;
@@ -78,12 +85,17 @@ pub fn lag_bytes(group: &Group, view: &GroupView, report: &Report) -> Option<u64
 /// The succession as it should be now: members keep their places while they may be in it; new ones come after, by name.
 ///
 /// A member that has just stopped streaming stays: when the primary dies, every standby does, moments before the
-/// witnesses look for an heir. So does one that still turns to a new primary.
+/// witnesses look for an heir. So does one that still turns to a new primary, but behind those that have turned.
 pub fn desired(group: &Group, view: &GroupView, now: Time) -> Vec<InstanceName> {
     let lapse = FORGET_AFTER.max(group.terms.suspicion * 3);
     let may_stay = |name: &&InstanceName| obstacle(group, view, name, now, lapse).is_none();
     let may_join = |name: &&InstanceName| why_not(group, view, name, now).is_none();
-    let stay = group.succession.iter().filter(may_stay);
+    let primary =
+        view.current(group).1.and_then(|primary| view.last_report(primary)).map(|(report, _)| report);
+    let turned = |name: &&InstanceName| {
+        view.last_report(name).is_some_and(|(report, _)| has_turned(report, group.since, primary))
+    };
+    let (stay, turning): (Vec<_>, Vec<_>) = group.succession.iter().filter(may_stay).partition(turned);
     let join = group.instances.keys().filter(|name| !group.succession.contains(name)).filter(may_join);
-    stay.chain(join).cloned().collect()
+    stay.into_iter().chain(join).chain(turning).cloned().collect()
 }

@@ -6,7 +6,7 @@ use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionN
 use regent_core::message::{Report, Role, Solicit, ToAgent, ToNode};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Applied, Group, MAX_INSTANCES, Rejected, State};
-use regent_core::succession::why_not;
+use regent_core::succession::{desired, why_not};
 use regent_core::time::{Time, outlived};
 use regent_core::view::View;
 use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
@@ -248,6 +248,50 @@ fn of_age(state: &State) -> (Witness, Time) {
         witness.step(Event::Report(report(name, 1)), later);
     }
     (witness, later)
+}
+
+/// After a promotion a standby may still hold what the new primary's history left behind. Named then, it would bring that
+/// back and lose all that was written since; so one that has turned to the primary goes first, wherever it stands.
+#[test]
+fn an_heir_that_has_turned_to_the_primary_goes_before_one_that_has_not() {
+    let mut state = begun();
+    let before = state.groups[&group()].clone();
+    state
+        .apply(&record(vec![vote(&before, 1, 2, "b", 2), vote(&before, 2, 2, "b", 2)], None))
+        .expect("a decision");
+    let revision = state.groups[&group()].revision;
+    let succession = vec![instance("c"), instance("a")];
+    let set = Command::SetSuccession { group: group(), epoch: Epoch(2), revision, succession };
+    state.apply(&set).expect("a succession");
+    let suspicion = state.groups[&group()].terms.suspicion;
+    // What c has followed, its timeline; the same of a; who is named.
+    let cases = [((2, 2), (2, 2), "c"), ((1, 1), (2, 2), "a"), ((2, 1), (2, 2), "a"), ((1, 1), (1, 1), "c")];
+    for (c, a, named) in cases {
+        let (mut witness, now) = of_age(&state);
+        let at = |name: &str, (followed, timeline): (u64, u32)| {
+            let position = Position { timeline, ..Position::default() };
+            Event::Report(Report { followed: Epoch(followed), position, ..report(name, 2) })
+        };
+        witness.step(at("b", (1, 2)), now);
+        // It runs meanwhile: a time in which it did not would be nobody's silence.
+        for part in 1..4 {
+            witness.step(Event::Wake, now + suspicion * part / 4);
+        }
+        witness.step(at("c", c), now + suspicion * 3 / 4);
+        witness.step(at("a", a), now + suspicion * 3 / 4);
+        let effects = witness.step(Event::Wake, now + suspicion);
+        assert_eq!(voted(&effects), Some((Epoch(3), instance(named))), "c {c:?}, a {a:?}");
+    }
+    // The leader puts them in the same order, for who asks only the log.
+    let mut view = View::default();
+    let now = Time(60_000_000_000);
+    view.look(&state, Time::ZERO);
+    for (name, followed, timeline) in [("a", 2, 2), ("b", 1, 2), ("c", 1, 1)] {
+        let position = Position { timeline, ..Position::default() };
+        view.report(Report { followed: Epoch(followed), position, ..report(name, 1) }, now);
+    }
+    let order = |state: &State| desired(&state.groups[&group()], view.group(&group()), now);
+    assert_eq!(order(&state).first(), Some(&instance("a")));
 }
 
 /// Majorities of electorates that are two steps apart need not meet: a lease may rest on the one before the last until

@@ -5,6 +5,7 @@ use super::seat::{Link, Seat};
 use crate::ids::{Epoch, InstanceName};
 use crate::lease::Promise;
 use crate::message::{Release, Report, Solicit, ToAgent, ToNode};
+use crate::succession::has_turned;
 use crate::time::Time;
 use crate::vote::{Certificate, Reason, Vote};
 
@@ -91,15 +92,21 @@ impl Seat {
         }
     }
 
-    /// The first of the basis that is heard and could take over; at last the owner itself, if it is heard again.
-    /// Nobody heard: no vote yet.
+    /// The first of the basis that is heard and could take over, of those that have turned to the owner if there is one;
+    /// at last the owner itself, if it is heard again. Nobody heard: no vote yet.
     fn candidate(&self, silent: bool, now: Time) -> Option<InstanceName> {
         let next = self.floor().next();
         let basis = self.basis()?;
         let fit = |name: &&InstanceName| {
             self.hears(name, now).is_some_and(|report| report.ready && report.declined < next)
         };
-        if let Some(name) = basis.rest.iter().find(fit) {
+        let owner = self.heard.get(&basis.owner).map(|heard| &heard.report);
+        let turned = |name: &&InstanceName| {
+            self.hears(name, now).is_some_and(|report| has_turned(report, basis.since, owner))
+        };
+        let mut able = basis.rest.iter().filter(fit);
+        let first = able.clone().find(turned).or_else(|| able.next());
+        if let Some(name) = first {
             return Some(name.clone());
         }
         let usable = |report: &Report| report.declined < next && self.durable.group.holds_data(report.role);
