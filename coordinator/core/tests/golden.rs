@@ -5,7 +5,7 @@
 //! you keep it. What a script `expect`s, and what the stage checks at every step, cannot be rewritten that way.
 //! `SCRIPT=name` plays only those whose name contains it.
 
-mod stage;
+
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ fn every_script_plays_as_written() {
     for path in scripts() {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).expect("a script");
-        let (transcript, broken) = stage::play(&text);
+        let (transcript, broken) = regent_world::play(&text);
         if !broken.is_empty() {
             failed.push(format!("{name}: {}\n{transcript}", broken.join("; ")));
         } else if update {

@@ -3,7 +3,7 @@
 //!
 //! A failure prints the script: put it into `tests/scripts` and it is a scenario. `SEEDS=100..200` chooses others.
 
-mod stage;
+
 
 use std::fmt::Write;
 
@@ -112,7 +112,7 @@ fn whatever_happens_one_is_primary_and_when_all_is_mended_one_is_again() {
     let mut failed = Vec::new();
     for seed in seeds() {
         let text = script(seed);
-        let played = std::panic::catch_unwind(|| stage::play(&text));
+        let played = std::panic::catch_unwind(|| regent_world::play(&text));
         match played {
             Ok((_, broken)) if broken.is_empty() => continue,
             Ok((played, broken)) => failed.push((seed, broken.join("; "), played)),
@@ -133,6 +133,6 @@ fn whatever_happens_one_is_primary_and_when_all_is_mended_one_is_again() {
 fn the_same_script_gives_the_same_bytes() {
     for seed in 1..6 {
         let text = script(seed);
-        assert_eq!(stage::play(&text), stage::play(&text), "seed {seed}");
+        assert_eq!(regent_world::play(&text), stage::play(&text), "seed {seed}");
     }
 }
