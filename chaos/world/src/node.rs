@@ -1,10 +1,12 @@
-//! A node on the stage: its witness, what the witness made durable, its copy of the log's state, its view.
+//! A node of the world: its witness, what the witness made durable, its copy of the log's state, its view.
 
-use super::clock::Clock;
-use super::process::Process;
-use super::words::{self, inst, node};
-use super::{Mail, Proc, Stage};
-use regent_core::ids::{GroupName, InstanceName, NodeId};
+use crate::clock::Clock;
+use crate::invariants::{HostId, epochs, persist_before_send};
+use crate::links::End;
+use crate::process::Process;
+use crate::words::{self, inst, node};
+use crate::world::{Mail, NodeIndex, Proc, World};
+use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
 use regent_core::message::{Refusal, ToAgent, ToNode, ToWitness};
 use regent_core::state::State;
 use regent_core::view::View;
@@ -13,6 +15,10 @@ use std::collections::BTreeMap;
 
 /// A node.
 pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Its place.
+    pub end: End,
     /// Its clock.
     pub clock: Clock,
     /// Its loop.
@@ -32,17 +38,27 @@ pub struct Node {
     /// When it took in what it is busy with.
     pub stepped: u64,
     /// What it answered last to whom: to tell only news.
-    pub answers: BTreeMap<InstanceName, Option<Refusal>>,
+    pub answers: BTreeMap<HostId, Option<Refusal>>,
 }
 
-impl Stage {
+impl World {
     /// A node takes one message in.
-    pub fn node_steps(&mut self, id: NodeId, mail: Mail) -> Vec<Effect> {
-        let now = self.local(id);
-        if let Mail::Applied(upto) = mail {
-            return self.apply(id, upto);
+    pub(crate) fn node_steps(&mut self, at: NodeIndex, mail: Mail) -> Vec<Effect> {
+        let now = self.local(at);
+        match mail {
+            Mail::Applied(upto) => return self.apply(at, upto, false),
+            Mail::Snapshot(upto) => return self.apply(at, upto, true),
+            Mail::Ask(round, reader) => {
+                self.read_asked(at, round, reader);
+                return Vec::new();
+            }
+            Mail::Answer(round, standing) => {
+                self.read_answered(round, *standing);
+                return Vec::new();
+            }
+            _ => {}
         }
-        let peer = self.nodes.get_mut(&id).expect("a node of the stage");
+        let peer = &mut self.nodes[at];
         let event = match mail {
             Mail::ToWitness(ToWitness::Hello { group, instance, at }) => {
                 peer.view.hello(&group, instance, at, now);
@@ -67,135 +83,172 @@ impl Stage {
     }
 
     /// A node does one thing that its witness asked for.
-    pub fn node_acts(&mut self, id: NodeId, effect: Effect) {
+    pub(crate) fn node_acts(&mut self, at: NodeIndex, effect: Effect) {
         match effect {
-            Effect::Persist(durable) => self.node_persists(id, *durable),
-            Effect::Tell(who, message) => self.tell_agent(id, &who, message),
+            Effect::Persist(durable) => self.node_persists(at, *durable),
+            Effect::Tell(who, message) => {
+                let who = self.host_index(&who);
+                self.tell_agent(at, who, message);
+            }
             Effect::TellAll(message) => {
-                for who in self.hosts_of(message.group()) {
-                    self.tell_agent(id, &who, message.clone());
+                let group = self.group_index(message.group());
+                for member in 0..self.members[group].len() {
+                    self.tell_agent(at, self.members[group][member], message.clone());
                 }
             }
-            Effect::Nodes(message) => self.tell_nodes(id, &message),
-            Effect::Voted(vote) => {
-                let until = self.end_of_promise(id, vote.ttl);
-                let text =
-                    format!("{} votes {} for {}: {}", node(id), vote.floor, inst(&vote.named), vote.reason);
-                self.say(&text);
-                self.checks.voted(&vote, self.now, until);
-            }
+            Effect::Nodes(message) => self.tell_nodes(at, &message),
+            Effect::Voted(vote) => self.voted(at, &vote),
             Effect::Decided(certificate) => {
-                let now = self.local(id);
-                self.nodes.get_mut(&id).expect("a node of the stage").view.decided(certificate.clone(), now);
-                self.checks.owned(certificate.group(), certificate.epoch(), certificate.named());
-                self.say(&format!(
-                    "{} learns that {} is primary of {}",
-                    node(id),
-                    inst(certificate.named()),
-                    certificate.epoch()
-                ));
+                let now = self.local(at);
+                self.nodes[at].view.decided(certificate.clone(), now);
+                self.learns(at, certificate.group(), certificate.epoch(), certificate.named());
+                self.say(|world| {
+                    let who = node(world.nodes[at].id);
+                    let primary = inst(certificate.named());
+                    format!("{who} learns that {primary} is primary of {}", certificate.epoch())
+                });
             }
         }
     }
 
-    fn node_persists(&mut self, id: NodeId, durable: Durable) {
-        let group = durable.group.name.clone();
-        let peer = self.nodes.get_mut(&id).expect("a node of the stage");
-        let before = peer.durable.insert(group, durable.clone());
-        let floor = before.as_ref().map_or(durable.floor, |before| before.floor);
-        if floor != durable.floor {
-            self.say(&format!("{} persists floor {}", node(id), durable.floor));
+    fn voted(&mut self, at: NodeIndex, vote: &regent_core::vote::Vote) {
+        let until = self.end_of_promise(at, vote.ttl);
+        self.say(|world| {
+            let who = node(world.nodes[at].id);
+            format!("{who} votes {} for {}: {}", vote.floor, inst(&vote.named), vote.reason)
+        });
+        let named = self.host_index(&vote.named);
+        let group = self.group_index(&vote.group);
+        let (judged, found) = self.invariants.of(group);
+        judged.epochs.voted(vote.witness, vote.floor, named, found);
+        if judged.votes.voted(vote, named, until, &judged.epochs, found) {
+            judged.epochs.owned(vote.floor, named, found);
         }
-        self.checks.durable(floor <= durable.floor, &node(id), "a lower floor");
+    }
+
+    /// A decision is known at a node: its watchers hear of it.
+    pub(crate) fn learns(&mut self, at: NodeIndex, group: &GroupName, epoch: Epoch, primary: &InstanceName) {
+        let who = self.host_index(primary);
+        let (group, id) = (self.group_index(group), self.nodes[at].id);
+        let (judged, found) = self.invariants.of(group);
+        judged.epochs.owned(epoch, who, found);
+        if judged.watch.learns(id, epoch, who, &mut judged.epochs, found) {
+            judged.reads.known(epoch);
+        }
+    }
+
+    fn node_persists(&mut self, at: NodeIndex, durable: Durable) {
+        let peer = &mut self.nodes[at];
+        let floor = durable.floor;
+        let id = peer.id;
+        let before = match peer.durable.get_mut(&durable.group.name) {
+            Some(kept) => Some(std::mem::replace(kept, durable)),
+            None => {
+                peer.durable.insert(durable.group.name.clone(), durable);
+                None
+            }
+        };
+        let Some(before) = before else { return };
+        let after = &peer.durable[&before.group.name];
+        epochs::witness_persists(id, Some(&before), after, &mut self.invariants.found);
+        if before.floor != floor {
+            self.say(|_| format!("{} persists floor {floor}", node(id)));
+        }
     }
 
     /// A node speaks to an agent; what it says must be durable.
-    pub fn tell_agent(&mut self, id: NodeId, who: &InstanceName, message: ToAgent) {
-        let durable = self.nodes[&id].durable.get(message.group());
-        let kept = match &message {
-            ToAgent::Vote(vote) => durable.is_some_and(|kept| {
-                kept.floor >= vote.floor && kept.chain.iter().any(|link| link.vote.as_ref() == Some(vote))
-            }),
-            ToAgent::Promised { revision, .. } => {
-                durable.is_some_and(|kept| kept.group.revision >= *revision)
-            }
-            ToAgent::Known(group) => durable.is_some_and(|kept| kept.group.revision >= group.revision),
-            _ => true,
-        };
-        self.checks.durable(kept, &node(id), "a vote, a promise or the log's word");
-        if let ToAgent::Promised { group, epoch, ttl, .. } = &message {
-            let until = self.end_of_promise(id, *ttl);
-            self.checks.promised(group, id, who, *epoch, until);
+    pub(crate) fn tell_agent(&mut self, at: NodeIndex, who: HostId, message: ToAgent) {
+        let peer = &self.nodes[at];
+        let kept = peer.durable.get(message.group());
+        persist_before_send::node_says(peer.id, kept, &message, &mut self.invariants.found);
+        let id = peer.id;
+        if let ToAgent::Promised { epoch, ttl, .. } = &message {
+            let until = self.end_of_promise(at, *ttl);
+            let group = self.hosts[who].group;
+            self.invariants.groups[group].votes.promised(id, who, *epoch, until);
         }
-        self.say_answer(id, who, &message);
-        self.send(&node(id), who.as_str(), Proc::Host(who.clone()), Mail::ToAgent(id, message));
+        if self.tells {
+            self.say_answer(at, who, &message);
+        }
+        self.send(Proc::Node(at), Proc::Host(who), Mail::ToAgent(id, message));
     }
 
     /// The end of a promise that is given now. The witness counted from when it took the request in, a flush ago at
     /// most: that much less is what the holder may rest on.
-    fn end_of_promise(&self, id: NodeId, ttl: std::time::Duration) -> u64 {
-        let peer = &self.nodes[&id];
+    fn end_of_promise(&self, at: NodeIndex, ttl: std::time::Duration) -> u64 {
+        let peer = &self.nodes[at];
         peer.clock.when(peer.clock.read(peer.stepped) + ttl)
     }
 
-    fn say_answer(&mut self, id: NodeId, who: &InstanceName, message: &ToAgent) {
+    fn say_answer(&mut self, at: NodeIndex, who: HostId, message: &ToAgent) {
         let answer = match message {
             ToAgent::Promised { .. } => None,
             ToAgent::Heard { refused: Some(refusal), .. } => Some(refusal.clone()),
             _ => return,
         };
-        let answers = &mut self.nodes.get_mut(&id).expect("a node of the stage").answers;
-        let before = answers.insert(who.clone(), answer.clone());
+        let before = self.nodes[at].answers.insert(who, answer.clone());
         let kind = |answer: &Option<Refusal>| answer.as_ref().map(std::mem::discriminant);
+        let names = |world: &World| (node(world.nodes[at].id), inst(&world.hosts[who].me.instance));
         match (before, answer) {
             (Some(before), now) if kind(&before) == kind(&now) => {}
             (None, None) => {}
-            (_, Some(refusal)) => {
-                self.say(&format!("{} refuses {}: {}", node(id), inst(who), words::refusal(&refusal)))
-            }
-            (Some(_), None) => self.say(&format!("{} promises {} again", node(id), inst(who))),
+            (_, Some(refusal)) => self.say(|world| {
+                let (node, inst) = names(world);
+                format!("{node} refuses {inst}: {}", words::refusal(&refusal))
+            }),
+            (Some(_), None) => self.say(|world| {
+                let (node, inst) = names(world);
+                format!("{node} promises {inst} again")
+            }),
         }
     }
 
     /// A node speaks to all others.
-    pub fn tell_nodes(&mut self, id: NodeId, message: &ToNode) {
-        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != id).collect();
-        for other in others {
-            let mail = Mail::ToNode(message.clone());
-            self.send(&node(id), &node(other), Proc::Node(other), mail);
+    pub(crate) fn tell_nodes(&mut self, at: NodeIndex, message: &ToNode) {
+        for other in (0..self.nodes.len()).filter(|other| *other != at) {
+            self.send(Proc::Node(at), Proc::Node(other), Mail::ToNode(message.clone()));
         }
     }
 
     /// Kills a node's process.
-    pub fn kill_node(&mut self, id: NodeId) {
-        let peer = self.nodes.get_mut(&id).expect("a node of the stage");
-        peer.process.kill();
-        if self.raft.leader == Some(id) {
+    pub(crate) fn kill_node(&mut self, at: NodeIndex) {
+        let unsynced = self.nodes[at].process.kill();
+        if let Some(Effect::Persist(durable)) = unsynced
+            && self.settings.unsynced
+            && self.chance.once_in(2)
+        {
+            self.node_persists(at, *durable); // it had reached the disk, and nobody was told
+        }
+        if self.raft.leader == Some(at) {
             self.lead(None);
         }
-        self.raft.stale.remove(&id);
+        self.raft.stale.remove(&at);
     }
 
     /// Starts it again, with what it had made durable and nothing else: its log is replayed to it when somebody
     /// leads.
-    pub fn start_node(&mut self, id: NodeId) {
-        let now = self.local(id);
-        let peer = self.nodes.get_mut(&id).expect("a node of the stage");
+    pub(crate) fn start_node(&mut self, at: NodeIndex) {
+        let now = self.local(at);
+        let as_text = self.settings.as_text;
+        let peer = &mut self.nodes[at];
         if peer.process.up {
             return;
         }
         peer.process.up = true;
-        let bytes: Vec<String> =
-            peer.durable.values().map(|kept| serde_json::to_string(kept).expect("writes")).collect();
-        let kept = bytes.iter().map(|text| serde_json::from_str(text).expect("reads back"));
-        peer.witness = Witness::new(id, kept, now);
+        let kept: Vec<Durable> = if as_text {
+            let texts = peer.durable.values().map(|kept| serde_json::to_string(kept).expect("writes"));
+            texts.map(|text| serde_json::from_str(&text).expect("reads back")).collect()
+        } else {
+            peer.durable.values().cloned().collect()
+        };
+        peer.witness = Witness::new(peer.id, kept, now);
         peer.state = State::new("stage");
         (peer.applied, peer.sent) = (0, 0);
         let members = std::mem::take(&mut peer.view.members);
         peer.view = View::default();
         peer.view.members = members;
         peer.answers.clear();
-        self.relink_node(id);
-        self.pump(&Proc::Node(id));
+        self.relink_node(at);
+        self.pump(Proc::Node(at));
     }
 }
