@@ -61,7 +61,13 @@ impl World {
     }
 
     /// An instance more; its agent starts.
-    pub(crate) fn add_host(&mut self, group: usize, who: InstanceName, region: usize, clock: Clock) -> HostId {
+    pub(crate) fn add_host(
+        &mut self,
+        group: usize,
+        who: InstanceName,
+        region: usize,
+        clock: Clock,
+    ) -> HostId {
         let index = self.hosts.len();
         let end = self.links.place(who.as_str(), region);
         self.ends.push(Proc::Host(index));

@@ -106,7 +106,9 @@ impl World {
         self.judge_opening(who, epoch, until);
         self.at(until, Happening::Lapse(who, deadline));
         if again {
-            self.say(|world| format!("{} opens its gate again in {epoch}", inst(&world.hosts[who].me.instance)));
+            self.say(|world| {
+                format!("{} opens its gate again in {epoch}", inst(&world.hosts[who].me.instance))
+            });
         }
     }
 

@@ -57,7 +57,8 @@ impl World {
     /// A witness is asked. It takes a message in only when all it said before is durable, so its word holds.
     pub(crate) fn read_asked(&mut self, at: NodeIndex, number: u64, reader: NodeIndex) {
         let Some(round) = self.rounds.get(&number) else { return };
-        let Some(standing) = self.nodes[at].witness.standing(&self.groups[round.group], self.local(at)) else {
+        let Some(standing) = self.nodes[at].witness.standing(&self.groups[round.group], self.local(at))
+        else {
             return;
         };
         let mail = Mail::Answer(number, Box::new(standing));

@@ -78,14 +78,15 @@ impl World {
     /// What must be so now: a part of the transcript that `UPDATE_GOLDEN` cannot rewrite.
     pub(crate) fn expect(&mut self, what: &[&str]) {
         let (holds, is) = self.is_so(what);
-        self.invariants.found.demand(Theorem::Script, holds, |_| {
-            format!("expected {}, got {is}", what.join(" "))
-        });
+        self.invariants
+            .found
+            .demand(Theorem::Script, holds, |_| format!("expected {}, got {is}", what.join(" ")));
     }
 
     fn is_so(&self, what: &[&str]) -> (bool, String) {
         let all = 0..self.groups.len();
-        let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("expected a number, got {text:?}"));
+        let number =
+            |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("expected a number, got {text:?}"));
         match *what {
             ["primary", who, "in", epoch] => {
                 let name = InstanceName::new(who.to_lowercase()).expect("an instance's name");

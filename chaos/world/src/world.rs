@@ -4,6 +4,7 @@
 use crate::chance::Chance;
 use crate::clients::{Client, Write};
 use crate::clock::{Clock, MS};
+use crate::faults::Planned;
 use crate::host::Host;
 use crate::invariants::{HostId, Invariants, Judged};
 use crate::links::{End, Links, Passage};
@@ -162,7 +163,9 @@ pub struct World {
     pub(crate) tally: Tally,
     pub(crate) lines: Vec<String>,
     /// Faults that a schedule begins and ends.
-    pub(crate) schedule: Vec<crate::faults::Planned>,
+    pub(crate) schedule: Vec<Planned>,
+    /// All faults are over: what a fault's end would do was done.
+    pub(crate) mended: bool,
 }
 
 /// What is counted.
@@ -180,6 +183,8 @@ pub struct Tally {
     pub struck: Vec<Option<u64>>,
     /// How long each failover after such a fault took, with who took over.
     pub outages: Vec<(HostId, u64)>,
+    /// Acknowledged writes that were left behind with an old primary.
+    pub lost: u64,
     /// Gates that closed by themselves while the machine was up: who and when.
     pub lapsed: Vec<HostId>,
 }
@@ -210,6 +215,7 @@ impl World {
             tally: Tally::default(),
             lines: Vec::new(),
             schedule: Vec::new(),
+            mended: false,
             settings,
         };
         world.at(0, Happening::Plan);

@@ -9,12 +9,12 @@ pub const INBOX: usize = 2_000;
 pub const CHAIN: usize = 200;
 
 /// What waits at one process.
-pub fn look(who: &str, inbox: usize, chain: usize, found: &mut Found) {
+pub fn look(who: impl Fn() -> String, inbox: usize, chain: usize, found: &mut Found) {
     found.demand(Theorem::BoundedQueues, inbox <= INBOX, |_| {
-        format!("{inbox} messages wait for {who}, at most {INBOX} are allowed")
+        format!("{inbox} messages wait for {}, at most {INBOX} are allowed", who())
     });
     found.demand(Theorem::BoundedQueues, chain <= CHAIN, |_| {
-        format!("{who} keeps {chain} votes beyond the log, at most {CHAIN} are allowed")
+        format!("{} keeps {chain} votes beyond the log, at most {CHAIN} are allowed", who())
     });
 }
 
@@ -25,9 +25,9 @@ mod tests {
     #[test]
     fn too_much_is_found() {
         let mut found = Found::default();
-        look("wa", INBOX, CHAIN, &mut found);
+        look(|| "wa".to_owned(), INBOX, CHAIN, &mut found);
         assert_eq!(found.violations, []);
-        look("wa", INBOX + 1, CHAIN + 1, &mut found);
+        look(|| "wa".to_owned(), INBOX + 1, CHAIN + 1, &mut found);
         assert_eq!(found.violations.len(), 2);
     }
 }

@@ -45,8 +45,7 @@ impl Epochs {
         self.owned(epoch, who, found);
         let last = self.last_logged();
         self.logged.insert(epoch, who);
-        found
-            .demand(Theorem::Epochs, last < epoch, |_| format!("the log goes from epoch {last} to {epoch}"));
+        found.demand(Theorem::Epochs, last < epoch, |_| format!("the log goes from epoch {last} to {epoch}"));
     }
 
     /// A witness voted: one name for one floor.

@@ -15,7 +15,9 @@ pub struct Calm {
 pub fn settle(group: &str, calm: Calm, found: &mut Found) {
     found.demand(Theorem::Isolation, calm == Calm::default(), |_| {
         let Calm { promotions, lapses } = calm;
-        format!("group {group}, which was left alone, had {promotions} changes of primary and {lapses} lapses")
+        format!(
+            "group {group}, which was left alone, had {promotions} changes of primary and {lapses} lapses"
+        )
     });
 }
 

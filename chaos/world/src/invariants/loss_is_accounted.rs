@@ -58,7 +58,8 @@ impl Loss {
     /// At the end: every acknowledged write is there, or is in a tail that was left behind, and not both. Returns how
     /// many are lost.
     pub fn settle(&self, who: HostId, lineage: &[Branch], end: u64, found: &mut Found) -> usize {
-        let lost = |row: &Row| self.left.iter().any(|(branch, from)| *branch == row.branch && row.end > *from);
+        let lost =
+            |row: &Row| self.left.iter().any(|(branch, from)| *branch == row.branch && row.end > *from);
         let there = |row: &Row| row.end <= reach(lineage, end, &row.branch);
         let wrong = self.rows.iter().find(|row| lost(row) == there(row));
         found.demand(Theorem::LossIsAccounted, wrong.is_none(), |names| {

@@ -2,8 +2,8 @@
 
 use super::{Found, Theorem};
 use regent_core::agent;
-use regent_core::message::{ToAgent, ToWitness};
 use regent_core::ids::NodeId;
+use regent_core::message::{ToAgent, ToWitness};
 use regent_core::witness;
 
 /// A node speaks to an agent.
