@@ -25,6 +25,8 @@ pub struct Tally {
     pub acknowledged: u64,
     /// Of these, left behind.
     pub lost: u64,
+    /// How often an heir brought back what an earlier change had lost.
+    pub returns: u64,
     /// Linearizable reads answered.
     pub reads: u64,
 }
@@ -74,6 +76,7 @@ fn one(profile: &Profile, seed: u64) -> Tally {
         events: run.events,
         acknowledged: run.acknowledged,
         lost: run.lost,
+        returns: run.returns,
         reads: run.reads,
     }
 }
@@ -88,6 +91,7 @@ impl Tally {
         self.events += part.events;
         self.acknowledged += part.acknowledged;
         self.lost += part.lost;
+        self.returns += part.returns;
         self.reads += part.reads;
     }
 }

@@ -62,4 +62,10 @@ pub fn tally(what: &str, tally: &Tally) {
         "  {} writes acknowledged, {} of them left behind with an old primary, {} linearizable reads",
         tally.acknowledged, tally.lost, tally.reads
     );
+    if tally.returns > 0 {
+        println!(
+            "  {} times an heir took over that had not followed the primary before it: all of that epoch is left behind",
+            tally.returns
+        );
+    }
 }

@@ -23,6 +23,7 @@ fn main() {
     let (mut simulated, mut failovers, mut events, mut acked, mut lost, mut reads, mut failed) =
         (0.0, 0, 0, 0, 0, 0, 0);
     let mut partly = 0;
+    let mut returns = 0;
     for seed in number(1)..number(2) {
         let run = run(seed, &profile);
         simulated += run.simulated.as_secs_f64();
@@ -31,6 +32,7 @@ fn main() {
         acked += run.acknowledged;
         lost += run.lost;
         reads += run.reads;
+        returns += run.returns;
         partly += u64::from(!run.demanded);
         if let Some(violation) = run.violations.first() {
             failed += 1;
@@ -39,7 +41,7 @@ fn main() {
     }
     let took = begun.elapsed().as_secs_f64();
     println!(
-        "{failed} failed; {:.1} s; {:.0} simulated s/s, {:.0} failovers/s ({failovers}), {:.0} events/s, {acked} writes, {lost} lost, {reads} reads, {partly} not demanded of all",
+        "{failed} failed; {:.1} s; {:.0} simulated s/s, {:.0} failovers/s ({failovers}), {:.0} events/s, {acked} writes, {lost} lost, {reads} reads, {partly} not demanded of all, {returns} returns",
         took,
         simulated / took,
         failovers as f64 / took,

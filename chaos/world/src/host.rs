@@ -116,10 +116,15 @@ impl World {
         let host = &self.hosts[who];
         let group = host.group;
         let (judged, found) = self.invariants.of(group);
+        if until <= self.now {
+            // The agent was kept from writing it until it was over: nothing passes such a gate.
+            return judged.writable.closed(who);
+        }
         judged.writable.opened(who, epoch, until, found);
         let logged = judged.epochs.logged_for(epoch) == Some(who);
         judged.votes.opened(who, epoch, until, logged, &judged.electorates, found);
         if judged.epochs.was_opened(epoch) {
+            self.tally.struck[group] = None; // it came back before anybody took over
             return judged.epochs.owned(epoch, who, found);
         }
         judged.loss.opened(who, &host.postgres.history, host.postgres.lsn, found);

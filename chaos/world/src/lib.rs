@@ -29,6 +29,7 @@ mod node;
 mod postgres;
 mod process;
 mod profile;
+mod pump;
 mod queue;
 mod raft;
 mod reads;

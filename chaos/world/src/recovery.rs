@@ -36,8 +36,16 @@ impl World {
                 Away::Cut => self.cut_region(*region),
             }
         }
+        // Clients that stay away as well could say nothing of the rest.
+        let here = (0..self.nodes.len()).find(|region| !away.contains(region)).unwrap_or(0);
+        for client in self.clients.iter_mut().filter(|client| away.contains(&client.place)) {
+            client.place = here;
+        }
         let kept_away: Vec<_> = away.iter().map(|region| crate::build::region_name(*region)).collect();
-        self.say(|_| format!("-- all faults are over, but regions {kept_away:?} stay away"));
+        self.say(|_| match &kept_away[..] {
+            [] => "-- all faults are over".to_owned(),
+            away => format!("-- all faults are over, but regions {away:?} stay away"),
+        });
         self.run(1_000 * MS);
         let demanded: Vec<usize> = (0..self.groups.len()).filter(|group| self.can(*group, &away)).collect();
         let since: Vec<(u64, u64)> = (0..self.groups.len()).map(|group| self.served(group)).collect();
@@ -45,6 +53,9 @@ impl World {
         self.wait(bound, |world| {
             demanded.iter().all(|group| world.lack(*group, since[*group].0, since[*group].1).is_none())
         });
+        // What had been decided without the log may have changed the electorate meanwhile.
+        let governed = |world: &World, group: &usize| world.governed(*group, &away);
+        let demanded: Vec<usize> = demanded.into_iter().filter(|group| governed(self, group)).collect();
         for group in &demanded {
             let lack = self.lack(*group, since[*group].0, since[*group].1);
             self.settle_group(*group, lack, bound);
@@ -68,6 +79,14 @@ impl World {
         chance.shuffle(&mut regions);
         regions.truncate(chance.index((regions.len() - 1) / 2) + 1);
         regions
+    }
+
+    /// Whether a majority of a group's electorate is left.
+    fn governed(&self, group: usize, away: &[usize]) -> bool {
+        let Some(known) = self.raft.state.groups.get(&self.groups[group]) else { return false };
+        let left =
+            self.nodes.iter().enumerate().filter(|(at, _)| !away.contains(at)).map(|(_, peer)| &peer.id);
+        is_majority(&known.electorate, left)
     }
 
     /// Whether what is left of a group can recover at all: a majority of its witnesses is left, and an instance with

@@ -36,6 +36,8 @@ pub struct Run {
     pub acknowledged: u64,
     /// Of these, how many were left behind with an old primary.
     pub lost: u64,
+    /// How often an heir brought back what an earlier change of primary had lost.
+    pub returns: u64,
     /// Linearizable reads answered.
     pub reads: u64,
     /// Whether recovery was demanded of every group: not where too little was left to recover.
@@ -98,6 +100,7 @@ fn play(seed: u64, profile: &Profile, only: Option<&[Planned]>, traced: bool) ->
         events: world.tally.events,
         acknowledged: world.tally.acknowledged.iter().sum(),
         lost: world.tally.lost,
+        returns: world.invariants.groups.iter().map(|judged| judged.loss.returns).sum(),
         reads: world.invariants.groups.iter().map(|judged| judged.reads.answered).sum(),
         demanded,
         violations: world.invariants.found.violations,

@@ -31,9 +31,10 @@ pub fn draw(chance: &mut Chance, profile: &Profile, topology: &Topology) -> Sche
     Schedule { faults, lasts_ms }
 }
 
-/// As soon as the region that was lost last can be missed again: so often that the run is mostly failovers.
+/// As soon as the region that was lost last can be missed again: so often that the run is mostly failovers. Sooner, the
+/// succession may still hold a standby that has to be rewound first: it is kept for two seconds.
 fn failovers(many: u64) -> Schedule {
-    let every = 1_700;
+    let every = 2_600;
     let fault = |number: u64| Planned {
         at_ms: 100 + number * every,
         lasts_ms: 350,

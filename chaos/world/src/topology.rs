@@ -114,8 +114,10 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
     let instances = instances.collect();
     let clients = (0..2).map(|_| (chance.index(regions), chance.of(&[20, 50, 100]) * MS)).collect();
     let mut terms = terms(chance, farthest_ms);
+    let mut clients: Vec<(usize, u64)> = clients;
     if profile.plan == Plan::Failovers {
         terms = Terms::default();
+        clients.iter_mut().for_each(|(_, pause)| *pause = 100 * MS);
     }
     GroupPlan { terms, electorate, instances, clients }
 }

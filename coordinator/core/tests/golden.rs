@@ -1,11 +1,9 @@
-//! Plays every script of `tests/scripts` on the stage and compares the transcript with the file, byte for byte.
+//! Plays every script of `tests/scripts` in the world (`regent-world`) and compares the transcript with the file, byte for byte.
 //!
 //! A script is a transcript: lines beginning with `>` are commands, with `#` comments, all others say what happened.
 //! `UPDATE_GOLDEN=1 cargo test -p regent-core --test golden` writes what happens now; read the difference before
-//! you keep it. What a script `expect`s, and what the stage checks at every step, cannot be rewritten that way.
+//! you keep it. What a script `expect`s, and what the world checks at every step, cannot be rewritten that way.
 //! `SCRIPT=name` plays only those whose name contains it.
-
-
 
 use std::path::{Path, PathBuf};
 
