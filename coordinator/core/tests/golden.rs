@@ -1,11 +1,9 @@
-//! Plays every script of `tests/scripts` on the stage and compares the transcript with the file, byte for byte.
+//! Plays every script of `tests/scripts` in the world (`regent-world`) and compares the transcript with the file, byte for byte.
 //!
 //! A script is a transcript: lines beginning with `>` are commands, with `#` comments, all others say what happened.
 //! `UPDATE_GOLDEN=1 cargo test -p regent-core --test golden` writes what happens now; read the difference before
-//! you keep it. What a script `expect`s, and what the stage checks at every step, cannot be rewritten that way.
+//! you keep it. What a script `expect`s, and what the world checks at every step, cannot be rewritten that way.
 //! `SCRIPT=name` plays only those whose name contains it.
-
-mod stage;
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +41,7 @@ fn every_script_plays_as_written() {
     for path in scripts() {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).expect("a script");
-        let (transcript, broken) = stage::play(&text);
+        let (transcript, broken) = regent_world::play(&text);
         if !broken.is_empty() {
             failed.push(format!("{name}: {}\n{transcript}", broken.join("; ")));
         } else if update {

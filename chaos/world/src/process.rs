@@ -1,11 +1,11 @@
 //! What a node and an agent have in common: a loop that takes one message at a time, and does what the core says in
 //! order, so that nothing after a `Persist` happens before it is durable.
 
-use super::Mail;
+use crate::world::Mail;
 use std::collections::VecDeque;
 
 /// How long a flush takes.
-pub const FLUSH: u64 = super::clock::MS;
+pub const FLUSH: u64 = crate::clock::MS;
 
 /// A process and its inbox.
 pub struct Process<E> {
@@ -15,6 +15,8 @@ pub struct Process<E> {
     pub frozen: bool,
     /// Whether it waits for a flush.
     pub flushing: bool,
+    /// Whether its disk takes nothing: a flush waits.
+    pub disk_stuck: bool,
     /// Which life of it this is.
     pub life: u64,
     /// What it has to take in.
@@ -32,6 +34,7 @@ impl<E> Process<E> {
             up: true,
             frozen: false,
             flushing: false,
+            disk_stuck: false,
             life: 1,
             inbox: VecDeque::new(),
             to_do: VecDeque::new(),
@@ -39,9 +42,11 @@ impl<E> Process<E> {
         }
     }
 
-    /// SIGKILL: what was not done or flushed never will be.
-    pub fn kill(&mut self) {
-        *self = Process { up: false, life: self.life + 1, ..Process::new() };
+    /// SIGKILL: what was not done or flushed never will be. Returns what was being flushed.
+    pub fn kill(&mut self) -> Option<E> {
+        let unsynced = if self.flushing { self.to_do.pop_front() } else { None };
+        *self = Process { up: false, life: self.life + 1, disk_stuck: self.disk_stuck, ..Process::new() };
+        unsynced
     }
 
     /// Whether it can take a step now.

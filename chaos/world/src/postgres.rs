@@ -1,30 +1,55 @@
-//! A model of one Postgres: roles, timelines, and how long things take.
+//! A model of one Postgres: roles, timelines with their ancestry, what is received, flushed and replayed, how long
+//! things take, and what can befall it.
 
-use super::clock::MS;
+use crate::clock::MS;
+use crate::invariants::HostId;
 use regent_core::agent::{Observation, Task, Upstream};
 use regent_core::ids::{Epoch, Lsn, Position};
 use regent_core::message::Role;
 
-/// One timeline: its number, where it began, and the epoch that made it (two instances may make one number).
-type Branch = (u32, u64, Epoch);
+/// One timeline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Branch {
+    /// Its number; two instances may make the same.
+    pub timeline: u32,
+    /// Where it began.
+    pub start: u64,
+    /// The epoch that made it.
+    pub epoch: Epoch,
+}
+
+/// WAL on its way to a standby.
+#[derive(Clone, Copy, Debug)]
+pub struct Shipped {
+    /// When it arrives.
+    pub at: u64,
+    /// The end of what is shipped.
+    pub lsn: u64,
+}
 
 /// One Postgres.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Postgres {
     /// What it is doing.
     pub role: Role,
     /// It did not run as a standby last.
     pub was_primary: bool,
     /// Whom it was told to receive from.
-    pub following: Option<Upstream>,
+    pub following: Option<(Upstream, HostId)>,
     /// Whether it receives.
     pub streaming: bool,
+    /// What is on its way to it.
+    pub shipped: Option<Shipped>,
     /// Its timelines.
     pub history: Vec<Branch>,
-    /// Its end of WAL.
+    /// Its end of WAL, received or written.
     pub lsn: u64,
+    /// Its end of WAL on disk.
+    pub flushed: u64,
     /// Its database.
     pub system_id: Option<u64>,
+    /// Grows whenever it stops: a session does not outlive it.
+    pub life: u64,
     /// The epoch under which it last became primary by promotion or initialisation.
     pub stint: Epoch,
     /// The task under way, by number.
@@ -33,6 +58,12 @@ pub struct Postgres {
     pub role_before: Option<Role>,
     /// Whether the next task fails.
     pub broken: bool,
+    /// It neither works nor answers, and does not die.
+    pub hung: bool,
+    /// Its disk takes nothing.
+    pub disk_stuck: bool,
+    /// It dies soon after every start.
+    pub crash_loop: bool,
 }
 
 impl Postgres {
@@ -43,27 +74,37 @@ impl Postgres {
             was_primary: false,
             following: None,
             streaming: false,
+            shipped: None,
             history: Vec::new(),
             lsn: 0,
+            flushed: 0,
             system_id: None,
+            life: 1,
             stint: Epoch(0),
             task: None,
             role_before: None,
             broken: false,
+            hung: false,
+            disk_stuck: false,
+            crash_loop: false,
         }
+    }
+
+    /// Its timeline's number.
+    pub fn timeline(&self) -> u32 {
+        self.history.last().map_or(0, |branch| branch.timeline)
     }
 
     /// What its agent sees.
     pub fn observe(&self) -> Observation {
-        let at = Lsn(self.lsn);
-        let timeline = self.history.last().map_or(0, |branch| branch.0);
+        let (end, flushed) = (Lsn(self.lsn), Lsn(self.flushed));
         Observation {
             role: self.role,
             was_primary: self.was_primary,
             broken: false,
             streaming: self.streaming,
-            following: self.following.clone(),
-            position: Position { timeline, received: at, flushed: at, replayed: at },
+            following: self.following.as_ref().map(|(upstream, _)| upstream.clone()),
+            position: Position { timeline: self.timeline(), received: end, flushed, replayed: flushed },
             system_id: self.system_id,
             gate_armed: true,
             trouble: String::new(),
@@ -82,39 +123,67 @@ impl Postgres {
         matches!(self.role, Role::Primary | Role::Standby)
     }
 
-    /// It stops, for whatever reason.
+    /// It stops, for whatever reason. What was not on disk is gone.
     pub fn stop(&mut self) {
         if self.runs() {
             self.was_primary = self.role == Role::Primary;
             self.role = Role::Stopped;
+            self.lsn = self.flushed;
         }
+        self.life += 1;
         self.streaming = false;
+        self.shipped = None;
+        self.hung = false;
+    }
+
+    /// Time for its disk.
+    pub fn flush(&mut self) {
+        if !self.disk_stuck && !self.hung {
+            self.flushed = self.lsn;
+        }
     }
 
     /// Whether it could receive from `upstream`: what it has is a part of what that one has.
     pub fn agrees_with(&self, upstream: &Postgres) -> bool {
         let Some(last) = self.history.last() else { return false };
         let Some(at) = upstream.history.iter().position(|branch| branch == last) else { return false };
-        let end = upstream.history.get(at + 1).map_or(upstream.lsn, |next| next.1);
+        let end = upstream.history.get(at + 1).map_or(upstream.lsn, |next| next.start);
         self.system_id == upstream.system_id && self.lsn <= end
     }
 
     /// Has all that `upstream` has.
     pub fn catch_up(&mut self, upstream: &Postgres) {
-        self.history = upstream.history.clone();
-        self.lsn = upstream.lsn;
+        self.receive(upstream, upstream.lsn);
+        self.flushed = self.lsn;
+    }
+
+    /// Has what `upstream` has up to `end`, which lies on one of its timelines.
+    pub fn receive(&mut self, upstream: &Postgres, end: u64) {
+        self.history = upstream.history_to(end);
+        self.lsn = end;
         self.system_id = upstream.system_id;
     }
 
+    /// Its timelines, as far as they begin before `end`.
+    pub fn history_to(&self, end: u64) -> Vec<Branch> {
+        self.history.iter().take_while(|branch| branch.start <= end).copied().collect()
+    }
+
     /// A task has run its time. `source` is who is cloned or rewound from, if it can be reached and runs.
-    pub fn finish(&mut self, task: &Task, source: Option<Postgres>, office: Epoch) -> Result<(), String> {
+    pub fn finish(
+        &mut self,
+        task: &Task,
+        source: Option<Postgres>,
+        upstream: Option<(Upstream, HostId)>,
+        office: Epoch,
+    ) -> Result<(), String> {
         if std::mem::take(&mut self.broken) {
             return Err("broken by the script".to_owned());
         }
         match task {
             Task::Initialise => {
                 self.system_id = Some(7_000 + office.0);
-                self.history = vec![(1, 0, office)];
+                self.history = vec![Branch { timeline: 1, start: 0, epoch: office }];
                 self.stint = office;
                 (self.role, self.was_primary) = (Role::Stopped, true);
             }
@@ -124,22 +193,25 @@ impl Postgres {
                 (self.role, self.was_primary) = (Role::Stopped, false);
             }
             Task::StartPrimary => self.role = Role::Primary,
-            Task::StartStandby(upstream) => {
+            Task::StartStandby(_) => {
                 self.role = Role::Standby;
-                self.following = upstream.clone();
+                self.following = upstream;
             }
             Task::Promote => {
                 if self.role != Role::Standby {
                     return Err("not in recovery".to_owned());
                 }
-                let timeline = self.history.last().map_or(0, |branch| branch.0) + 1;
-                self.history.push((timeline, self.lsn, office));
+                self.flushed = self.lsn;
+                let branch = Branch { timeline: self.timeline() + 1, start: self.lsn, epoch: office };
+                self.history.push(branch);
                 self.stint = office;
                 (self.role, self.streaming, self.following) = (Role::Primary, false, None);
+                self.shipped = None;
             }
-            Task::Follow(upstream) => {
-                self.following = Some(upstream.clone());
+            Task::Follow(_) => {
+                self.following = upstream;
                 self.streaming = false; // what it receives from now on is from another
+                self.shipped = None;
             }
             Task::StopImmediately | Task::StopCleanly => self.stop(),
         }

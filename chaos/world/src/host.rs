@@ -1,0 +1,285 @@
+//! An instance of the world: its agent, what the agent made durable, its gate. Its Postgres is beside this file.
+
+use crate::clock::{Clock, MS};
+use crate::invariants::{HostId, epochs, persist_before_send};
+use crate::links::End;
+use crate::postgres::Postgres;
+use crate::process::Process;
+use crate::words::{inst, insts, node, task as words_of};
+use crate::world::{Happening, Mail, NodeIndex, Proc, World};
+use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
+use regent_core::ids::{Epoch, NodeId};
+use regent_core::message::{ToAgent, ToWitness};
+use regent_core::time::Time;
+
+/// How often Postgres writes, streams and is looked at.
+pub const LOOK_EVERY: u64 = 10 * MS;
+
+/// An instance.
+pub struct Host {
+    /// Who it is.
+    pub me: Identity,
+    /// Its place.
+    pub end: End,
+    /// Its group.
+    pub group: usize,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its agent's loop.
+    pub process: Process<Effect>,
+    /// Its agent.
+    pub agent: Agent,
+    /// What its agent made durable.
+    pub durable: Option<Durable>,
+    /// Its Postgres.
+    pub postgres: Postgres,
+    /// The lease file, which outlives the agent: the epoch and the end.
+    pub gate: Option<(Epoch, Time)>,
+    /// Whether somebody was told that the gate is open.
+    pub said_open: bool,
+}
+
+impl Host {
+    /// The epoch under which commits pass now, by the clock of its machine.
+    pub fn open(&self, now: u64) -> Option<Epoch> {
+        self.gate.filter(|(_, end)| self.clock.read(now) < *end).map(|(epoch, _)| epoch)
+    }
+}
+
+impl World {
+    /// An agent takes one message in.
+    pub(crate) fn host_steps(&mut self, who: HostId, mail: Mail) -> Vec<Effect> {
+        let host = &mut self.hosts[who];
+        let now = host.clock.read(self.now);
+        let event = match mail {
+            Mail::ToAgent(id, message) => Event::Heard(id, message),
+            Mail::Linked(id) => Event::Linked(id),
+            Mail::Unlinked(id) => Event::Unlinked(id),
+            Mail::Observed => Event::Observed(host.postgres.observe()),
+            Mail::Exited => Event::Exited,
+            Mail::Done(task, result) => Event::Done(task, result),
+            Mail::Wake => Event::Wake,
+            other => panic!("an agent got {other:?}"),
+        };
+        host.agent.step(event, now)
+    }
+
+    /// An agent does one thing.
+    pub(crate) fn host_acts(&mut self, who: HostId, effect: Effect) {
+        match effect {
+            Effect::Persist(durable) => self.host_persists(who, *durable),
+            Effect::Open { epoch, deadline } => self.open_gate(who, epoch, deadline),
+            Effect::Close => self.close_gate(who),
+            Effect::Send(id, message) => self.tell_witness(who, id, message),
+            Effect::Start(task) => self.start_task(who, task),
+            Effect::Note(note) => self.say_note(who, &note),
+        }
+    }
+
+    fn host_persists(&mut self, who: HostId, durable: Durable) {
+        let host = &mut self.hosts[who];
+        let (released, group) = (durable.released, host.group);
+        let before = host.durable.replace(durable);
+        let (judged, found) = self.invariants.of(group);
+        let after = host.durable.as_ref().expect("put there a moment ago");
+        epochs::agent_persists(who, before.as_ref(), after, found);
+        if released > before.map_or(Epoch(0), |before| before.released) {
+            let open = judged.writable.is_open(who, self.now);
+            judged.votes.released(who, released, open, found);
+        }
+    }
+
+    fn close_gate(&mut self, who: HostId) {
+        let host = &mut self.hosts[who];
+        host.gate = None;
+        host.said_open = false;
+        self.invariants.groups[host.group].writable.closed(who);
+    }
+
+    fn open_gate(&mut self, who: HostId, epoch: Epoch, deadline: Time) {
+        let host = &mut self.hosts[who];
+        let until = host.clock.when(deadline);
+        let before = host.gate.replace((epoch, deadline));
+        let lapsed = before.is_some_and(|(_, end)| host.clock.when(end) <= self.now);
+        let again = lapsed && !std::mem::replace(&mut host.said_open, true);
+        host.said_open = true;
+        self.judge_opening(who, epoch, until);
+        self.at(until, Happening::Lapse(who, deadline));
+        if again {
+            self.say(|world| {
+                format!("{} opens its gate again in {epoch}", inst(&world.hosts[who].me.instance))
+            });
+        }
+    }
+
+    fn judge_opening(&mut self, who: HostId, epoch: Epoch, until: u64) {
+        let host = &self.hosts[who];
+        let group = host.group;
+        let (judged, found) = self.invariants.of(group);
+        if until <= self.now {
+            // The agent was kept from writing it until it was over: nothing passes such a gate.
+            return judged.writable.closed(who);
+        }
+        judged.writable.opened(who, epoch, until, found);
+        let logged = judged.epochs.logged_for(epoch) == Some(who);
+        judged.votes.opened(who, epoch, until, logged, &judged.electorates, found);
+        if judged.epochs.was_opened(epoch) {
+            self.tally.struck[group] = None; // it came back before anybody took over
+            return judged.epochs.owned(epoch, who, found);
+        }
+        judged.loss.opened(who, &host.postgres.history, host.postgres.lsn, found);
+        let (others, stint) = (judged.epochs.others_last(who), host.postgres.stint);
+        found.demand(crate::invariants::Theorem::Epochs, others < stint, |names| {
+            format!("{} goes on as the primary of {stint} though another was primary in {others}", names[who])
+        });
+        let first = judged.epochs.last_logged() <= Epoch(1) && others == Epoch(0);
+        if judged.epochs.opened(epoch, who, found) && !first {
+            self.tally.changes[group] += 1;
+        }
+        if let Some(struck) = self.tally.struck[group].take() {
+            self.tally.outages.push((who, self.now - struck));
+        }
+    }
+
+    /// A deadline has come: if nothing later was written, the gate is closed by itself.
+    pub(crate) fn lapse(&mut self, who: HostId, deadline: Time) {
+        let host = &mut self.hosts[who];
+        if let Some((epoch, end)) = host.gate
+            && end == deadline
+        {
+            host.said_open = false;
+            self.tally.lapses[host.group] += 1;
+            self.tally.lapsed.push(who);
+            self.say(|world| {
+                let who = inst(&world.hosts[who].me.instance);
+                format!("{who}'s gate closes by itself: the lease of {epoch} is over")
+            });
+        }
+    }
+
+    fn tell_witness(&mut self, who: HostId, id: NodeId, message: ToWitness) {
+        let kept = self.hosts[who].durable.as_ref();
+        persist_before_send::agent_says(who, kept, &message, &mut self.invariants.found);
+        let to = Proc::Node(World::node_index(id));
+        self.send(Proc::Host(who), to, Mail::ToWitness(message));
+    }
+
+    fn say_note(&mut self, who: HostId, note: &Note) {
+        if let Note::Acted(epoch, _) = note {
+            let (judged, found) = self.invariants.of(self.hosts[who].group);
+            judged.epochs.owned(*epoch, who, found);
+        }
+        self.say(|world| {
+            let text = match note {
+                Note::Certificate(certificate) => {
+                    let voters: Vec<String> =
+                        certificate.votes().iter().map(|vote| node(vote.witness)).collect();
+                    let (epoch, rest) = (certificate.epoch(), insts(&certificate.rest()));
+                    format!("holds the votes of {} for {epoch}, then {rest}", voters.join(" "))
+                }
+                Note::Acted(epoch, reason) => format!("takes office in {epoch}: {reason}"),
+                Note::Promoted(epoch) => format!("is promoted in {epoch}"),
+                Note::Opened(epoch) => format!("opens its gate in {epoch}"),
+                Note::Closed(epoch, why) => format!("closes its gate of {epoch}: {why}"),
+                Note::Released(epoch, reason) => format!("releases {epoch}: {reason}"),
+                Note::HandingOver(epoch, to) => format!("hands {epoch} over to {}", inst(to)),
+                Note::Begins(task, why) => format!("{}: {why}", words_of(task)),
+                Note::Failed(task, why) => format!("fails ({}): {why}", words_of(task)),
+            };
+            format!("{} {text}", inst(&world.hosts[who].me.instance))
+        });
+    }
+
+    /// Puts something into an agent's inbox, if it runs.
+    pub(crate) fn mail_host(&mut self, who: HostId, mail: Mail) {
+        let process = &mut self.hosts[who].process;
+        if process.up {
+            process.inbox.push_back(mail);
+            self.pump(Proc::Host(who));
+        }
+    }
+
+    /// Kills an agent; its Postgres goes on, what it was doing to it does not.
+    pub(crate) fn kill_agent(&mut self, who: HostId) {
+        let host = &mut self.hosts[who];
+        let unsynced = host.process.kill();
+        host.postgres.task = None;
+        host.postgres.give_up_replacing(true);
+        if let Some(Effect::Persist(durable)) = unsynced
+            && self.settings.unsynced
+            && self.chance.once_in(2)
+        {
+            self.host_persists(who, *durable); // it had reached the disk, and nobody was told
+        }
+    }
+
+    /// Kills an agent and its Postgres with the machine: the lease file is gone too.
+    pub(crate) fn kill_host(&mut self, who: HostId) {
+        self.kill_agent(who);
+        self.hosts[who].postgres.stop();
+        self.close_gate(who);
+    }
+
+    /// Starts an agent, with what it had made durable and nothing else.
+    pub(crate) fn start_agent(&mut self, who: HostId) {
+        let host = &mut self.hosts[who];
+        if host.process.up {
+            return;
+        }
+        host.process.up = true;
+        let kept = if self.settings.as_text {
+            let text = serde_json::to_string(&host.durable).expect("writes");
+            serde_json::from_str(&text).expect("reads back")
+        } else {
+            host.durable.clone()
+        };
+        let (agent, first) = Agent::new(host.me.clone(), kept, host.clock.read(self.now));
+        host.agent = agent;
+        host.process.to_do = first.into();
+        self.pump(Proc::Host(who));
+        self.mail_host(who, Mail::Observed);
+        for at in 0..self.nodes.len() {
+            self.link(who, at);
+        }
+    }
+
+    /// The stream between an agent and a node stands, after a round trip: both say what they have to say first.
+    pub(crate) fn link(&mut self, who: HostId, at: NodeIndex) {
+        let (a, w) = (self.hosts[who].end, self.nodes[at].end);
+        let up = self.hosts[who].process.up && self.nodes[at].process.up;
+        if up && self.links.joined(a, w) {
+            let trip = self.links.delay(a, w) + self.links.delay(w, a);
+            self.at(self.now + trip, Happening::Linked(who, at));
+        }
+    }
+
+    /// That stream stands now.
+    pub(crate) fn linked(&mut self, who: HostId, at: NodeIndex) {
+        if !(self.hosts[who].process.up && self.nodes[at].process.up) {
+            return;
+        }
+        let id = self.nodes[at].id;
+        self.mail_host(who, Mail::Unlinked(id));
+        self.mail_host(who, Mail::Linked(id));
+        let (witness, group) = (&self.nodes[at].witness, &self.hosts[who].me.group);
+        let known = witness.group(group).cloned();
+        let decided = witness.decided(group).cloned();
+        if let Some(group) = known {
+            // What the witness applied last may not be flushed yet: it will tell when it is.
+            let flushed = self.nodes[at].durable.get(&group.name);
+            if flushed.is_some_and(|kept| kept.group.revision >= group.revision) {
+                self.tell_agent(at, who, ToAgent::Known(Box::new(group)));
+            }
+        }
+        if let Some(certificate) = decided {
+            self.tell_agent(at, who, ToAgent::Decided(certificate));
+        }
+    }
+
+    /// A node came back: every agent's stream to it is made anew.
+    pub(crate) fn relink_node(&mut self, at: NodeIndex) {
+        for who in self.by_name.values().copied().collect::<Vec<_>>() {
+            self.link(who, at);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What agents do to their Postgres, and what Postgres does by itself.
+
+use crate::host::LOOK_EVERY;
+use crate::invariants::HostId;
+use crate::postgres::{Postgres, Shipped, duration};
+use crate::world::{Happening, Mail, World};
+use regent_core::agent::Task;
+use regent_core::ids::Epoch;
+use regent_core::message::Role;
+
+impl World {
+    pub(crate) fn start_task(&mut self, who: HostId, task: Task) {
+        self.tasks += 1;
+        let run = self.tasks;
+        let postgres = &mut self.hosts[who].postgres;
+        assert!(postgres.task.is_none(), "{who} begins {task:?} beside {:?}", postgres.task);
+        let takes = duration(&task);
+        if matches!(task, Task::Clone(_) | Task::Rewind(_)) {
+            postgres.role_before = Some(std::mem::replace(&mut postgres.role, Role::Preparing));
+        }
+        postgres.task = Some((task, run));
+        self.at(self.now + takes, Happening::TaskEnds(who, run));
+    }
+
+    /// A task has run its time.
+    pub(crate) fn task_ends(&mut self, who: HostId, run: u64) {
+        let postgres = &self.hosts[who].postgres;
+        let Some((task, _)) = postgres.task.clone().filter(|(_, number)| *number == run) else { return };
+        if postgres.hung && task != Task::StopImmediately {
+            return self.at(self.now + 2 * LOOK_EVERY, Happening::TaskEnds(who, run));
+        }
+        let source = match &task {
+            Task::Clone(from) | Task::Rewind(from) => self.reachable(who, self.host_index(&from.instance)),
+            _ => None,
+        };
+        let source = source.filter(|source| source.role == Role::Primary).cloned();
+        let upstream = match &task {
+            Task::Follow(upstream) | Task::StartStandby(Some(upstream)) => {
+                Some((upstream.clone(), self.host_index(&upstream.instance)))
+            }
+            _ => None,
+        };
+        if task == Task::StopCleanly {
+            self.send_all_wal(who);
+        }
+        let host = &mut self.hosts[who];
+        let office = host.durable.as_ref().map_or(Epoch(0), |kept| kept.acted);
+        host.postgres.task = None;
+        let ran = host.postgres.runs();
+        let result = host.postgres.finish(&task, source, upstream, office);
+        host.postgres.give_up_replacing(result.is_err());
+        let stopped = ran && !host.postgres.runs();
+        if stopped {
+            self.mail_host(who, Mail::Exited);
+        }
+        self.mail_host(who, Mail::Observed);
+        self.mail_host(who, Mail::Done(task, result));
+    }
+
+    /// A clean stop waits until every standby that streams has everything.
+    fn send_all_wal(&mut self, who: HostId) {
+        self.hosts[who].postgres.flush();
+        if !self.settings.wal_takes_time || self.hosts[who].postgres.role != Role::Primary {
+            return;
+        }
+        let upstream = self.hosts[who].postgres.clone();
+        for standby in self.members[self.hosts[who].group].clone() {
+            let follows = self.hosts[standby].postgres.following.as_ref().is_some_and(|(_, of)| *of == who);
+            let postgres = &mut self.hosts[standby].postgres;
+            if follows && postgres.streaming && postgres.agrees_with(&upstream) {
+                postgres.receive(&upstream, upstream.flushed);
+                postgres.flush();
+            }
+        }
+    }
+
+    /// Another instance's Postgres, if it runs and can be reached.
+    fn reachable(&self, who: HostId, other: HostId) -> Option<&Postgres> {
+        let source = &self.hosts[other].postgres;
+        let joined = || self.links.joined(self.hosts[who].end, self.hosts[other].end);
+        (source.runs() && joined()).then_some(source)
+    }
+
+    /// Every Postgres writes and streams for a moment; every agent looks.
+    pub(crate) fn look(&mut self) {
+        let looks_now = self.now.is_multiple_of(5 * LOOK_EVERY);
+        for who in self.by_name.values().copied().collect::<Vec<_>>() {
+            let host = &mut self.hosts[who];
+            let open = host.open(self.now).is_some();
+            let postgres = &mut host.postgres;
+            if postgres.crash_loop && postgres.runs() && postgres.task.is_none() {
+                self.postgres_dies(who);
+                continue;
+            }
+            if postgres.role == Role::Primary && open && !postgres.hung {
+                postgres.lsn += 1_000;
+            }
+            let changed = self.stream(who);
+            let postgres = &mut self.hosts[who].postgres;
+            postgres.flush();
+            if (changed || looks_now) && !postgres.hung {
+                self.mail_host(who, Mail::Observed);
+            }
+        }
+    }
+
+    /// A standby receives for a moment. Returns whether it began to, or ceased.
+    fn stream(&mut self, who: HostId) -> bool {
+        let postgres = &self.hosts[who].postgres;
+        let upstream = postgres.following.as_ref().map(|(_, upstream)| *upstream);
+        let standby = postgres.role == Role::Standby && !postgres.hung;
+        let reached = upstream.filter(|_| standby).and_then(|upstream| self.reachable(who, upstream));
+        let Some(source) = reached.filter(|source| postgres.agrees_with(source)) else {
+            let postgres = &mut self.hosts[who].postgres;
+            postgres.shipped = None;
+            return std::mem::take(&mut postgres.streaming);
+        };
+        let takes_time = self.settings.wal_takes_time;
+        let (arrived, end) = match postgres.shipped {
+            _ if !takes_time => (true, source.lsn),
+            Some(shipped) => (shipped.at <= self.now, shipped.lsn.min(source.flushed)),
+            None => (false, 0),
+        };
+        let received = arrived.then(|| {
+            let end = end.max(postgres.lsn);
+            let history = (postgres.history != source.history).then(|| source.history_to(end));
+            (end, history, source.system_id)
+        });
+        let delay = self.links.delay(self.hosts[upstream.unwrap_or(who)].end, self.hosts[who].end);
+        let sends = takes_time && !source.hung && (arrived || postgres.shipped.is_none());
+        let next = Shipped { at: self.now + delay, lsn: source.flushed };
+        let postgres = &mut self.hosts[who].postgres;
+        if let Some((end, history, system_id)) = received {
+            postgres.lsn = end;
+            postgres.system_id = system_id;
+            if let Some(history) = history {
+                postgres.history = history;
+            }
+        }
+        if sends || arrived {
+            postgres.shipped = sends.then_some(next);
+        }
+        !std::mem::replace(&mut postgres.streaming, true)
+    }
+
+    /// Postgres dies.
+    pub(crate) fn postgres_dies(&mut self, who: HostId) {
+        let host = &mut self.hosts[who];
+        if host.postgres.runs() {
+            host.postgres.stop();
+            self.mail_host(who, Mail::Exited);
+        }
+    }
+}
