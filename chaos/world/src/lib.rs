@@ -1,0 +1,3 @@
+//! What the simulation and the runs of real processes have in common.
+
+pub mod history;
