@@ -8,6 +8,7 @@ use regent_chaos::bench::{self, What};
 use regent_chaos::cluster::run_dir;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::demo::{self, Plan, fault::Fault};
+use regent_chaos::mutants;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -32,6 +33,8 @@ enum Command {
         #[command(subcommand)]
         what: Bench,
     },
+    /// Switches the rules off one at a time and shows which tests notice; exit 1 if none does
+    Mutants(mutants::Options),
     /// Waits for the end of its standard input, then ends all that works in a run's directory
     #[command(hide = true)]
     Reap { run: PathBuf, leases: PathBuf },
@@ -136,6 +139,7 @@ impl Bench {
 fn main() -> ExitCode {
     let work = match Args::parse().command {
         Command::Reap { run, leases } => return reap(&run, &leases),
+        Command::Mutants(options) => return mutants::run(&options),
         Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
         Command::Bench { what } => what.work(),
     };

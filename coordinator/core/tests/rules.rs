@@ -193,14 +193,15 @@ fn a_certificate_needs_a_majority_of_the_highest_basis_and_one_name() {
     assert_eq!(new(vec![vote(&now, 1, 2, "b", 2); 2]), NoCertificate::Twice(NodeId(1)));
     let minority = new(vec![vote(&now, 1, 2, "b", 2), vote(&now, 9, 2, "b", 2)]);
     assert!(matches!(minority, NoCertificate::Minority { .. }), "a stranger does not count");
-    let mut ahead = vote(&now, 1, 2, "b", 2);
-    (ahead.basis, ahead.electorate) = (Epoch(1), ids(&[1, 2, 3, 4, 5]));
-    let mut behind = vote(&now, 2, 2, "b", 2);
-    behind.basis = Epoch(0);
-    assert!(
-        matches!(new(vec![ahead, behind]), NoCertificate::Minority { .. }),
-        "two of the five of the newer"
-    );
+    // Whoever of the two comes first: the newer electorate counts.
+    for (newer, older) in [(1, 2), (2, 1)] {
+        let mut ahead = vote(&now, newer, 2, "b", 2);
+        (ahead.basis, ahead.electorate) = (Epoch(1), ids(&[1, 2, 3, 4, 5]));
+        let mut behind = vote(&now, older, 2, "b", 2);
+        behind.basis = Epoch(0);
+        let refused = new(vec![ahead, behind]);
+        assert!(matches!(refused, NoCertificate::Minority { .. }), "two of the five of the newer");
+    }
 }
 
 /// One spurious vote between two epochs of one primary must not make it unfit to go on: a majority that knows of
