@@ -8,6 +8,7 @@ use regent_chaos::bench::{self, What};
 use regent_chaos::cluster::run_dir;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::demo::{self, Plan, fault::Fault};
+use regent_chaos::mutants;
 use regent_chaos::sim;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,6 +36,8 @@ enum Command {
     },
     /// The real decisions in a simulated world, with many faults; no Postgres is needed
     Sim(sim::Args),
+    /// Switches the rules off one at a time and shows which tests notice; exit 1 if none does
+    Mutants(mutants::Options),
     /// Waits for the end of its standard input, then ends all that works in a run's directory
     #[command(hide = true)]
     Reap { run: PathBuf, leases: PathBuf },
@@ -140,6 +143,7 @@ fn main() -> ExitCode {
     let work = match Args::parse().command {
         Command::Reap { run, leases } => return reap(&run, &leases),
         Command::Sim(args) => return sim::run(&args),
+        Command::Mutants(options) => return mutants::run(&options),
         Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
         Command::Bench { what } => what.work(),
     };

@@ -8,8 +8,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("chaos/ is inside the workspace").to_owned()
 }
 
-/// Each crate of the workspace with its normal dependencies, as cargo understands the manifests.
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+/// The crates of the workspace, as cargo understands the manifests.
+fn packages() -> Vec<serde_json::Value> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let out = Command::new(cargo)
         .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
@@ -18,12 +18,16 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .expect("cargo runs");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&out.stdout).expect("cargo prints JSON");
-    let packages = metadata["packages"].as_array().expect("packages");
+    metadata["packages"].as_array().expect("packages").clone()
+}
+
+/// Each crate of the workspace with its normal dependencies.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let normal = |package: &serde_json::Value| -> BTreeSet<String> {
         let all = package["dependencies"].as_array().expect("dependencies").iter();
         all.filter(|d| d["kind"].is_null()).map(|d| d["name"].as_str().expect("name").to_owned()).collect()
     };
-    packages.iter().map(|p| (p["name"].as_str().expect("name").to_owned(), normal(p))).collect()
+    packages().iter().map(|p| (p["name"].as_str().expect("name").to_owned(), normal(p))).collect()
 }
 
 #[test]
@@ -51,6 +55,23 @@ fn crates_depend_downwards_only() {
         let ours: Vec<_> = all[name].iter().filter(|d| d.starts_with("regent-")).collect();
         let bad: Vec<_> = ours.into_iter().filter(|d| !may.contains(&d.as_str())).collect();
         assert!(bad.is_empty(), "{name} must not depend on {bad:?}");
+    }
+}
+
+/// Rules can be switched off in builds for tests alone: by a feature of `regent-chaos` that is off unless it is asked for,
+/// and by nothing else.
+#[test]
+fn no_shipped_crate_can_switch_a_rule_off() {
+    for package in packages() {
+        let name = package["name"].as_str().expect("name");
+        let depends = package["dependencies"].as_array().expect("dependencies").iter();
+        let mut asked = depends.flat_map(|d| d["features"].as_array().expect("features"));
+        assert!(asked.all(|feature| feature != "mutants"), "{name} always has the mutants in it");
+        let features = package["features"].as_object().expect("features").iter();
+        let turns_on = |(_, on): &(&String, &serde_json::Value)| on.to_string().contains("mutants");
+        let turn_on: Vec<&String> = features.filter(turns_on).map(|(feature, _)| feature).collect();
+        let allowed: &[&str] = if name == "regent-chaos" { &["mutants"] } else { &[] };
+        assert_eq!(turn_on, allowed, "features of {name} that turn the mutants on");
     }
 }
 

@@ -22,6 +22,7 @@ mod chance;
 mod clients;
 mod clock;
 mod faults;
+pub mod history;
 mod host;
 pub mod invariants;
 mod links;

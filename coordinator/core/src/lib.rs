@@ -21,6 +21,7 @@
 //! | what an agent does with all this | [`agent`] |
 //! | what the Raft leader does in calm, and to mend | [`plan`], [`succession`], [`switchover`], on a [`view`] |
 //! | what is answered to who asks | [`forecast`] and the reads |
+//! | how it is proved that the checks can fail | [`mutant`] |
 //!
 //! # Why it is safe
 //!
@@ -50,6 +51,7 @@ pub mod forecast;
 pub mod ids;
 pub mod lease;
 pub mod message;
+pub mod mutant;
 pub mod plan;
 pub mod quorum;
 pub mod read;

@@ -5,6 +5,7 @@
 use crate::command::Command;
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId};
 use crate::message::{Role, Solicit, ToAgent};
+use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, is_majority};
 use crate::state::{Group, State};
 use crate::succession;
@@ -104,7 +105,9 @@ impl Planner<'_> {
     fn next_electorate(&self) -> Option<Electorate> {
         let desired = self.group.desired_electorate.as_ref()?;
         let mut next = self.group.electorate.clone();
-        if let Some(new) = desired.difference(&next).next().copied() {
+        if mutant::on(Mutant::ElectorateInOneLeap) {
+            next = desired.clone();
+        } else if let Some(new) = desired.difference(&next).next().copied() {
             next.insert(new);
         } else if let Some(old) = next.difference(desired).next().copied() {
             next.remove(&old);

@@ -1,6 +1,7 @@
 //! Majorities of an electorate. Only arithmetic.
 
 use crate::ids::NodeId;
+use crate::mutant::{self, Mutant};
 use std::collections::BTreeSet;
 
 /// The witnesses that govern a group's epochs.
@@ -8,6 +9,9 @@ pub type Electorate = BTreeSet<NodeId>;
 
 /// How many are a majority of `members`: any two majorities share one.
 pub fn majority(members: usize) -> usize {
+    if mutant::on(Mutant::MajorityTooSmall) {
+        return (members / 2).max(1);
+    }
     members / 2 + 1
 }
 
@@ -20,7 +24,7 @@ pub fn is_majority<'a>(electorate: &Electorate, voters: impl IntoIterator<Item =
 /// Whether one electorate becomes the other by one witness added or removed (or none): then every majority of one
 /// meets every majority of the other, which is what keeps an epoch's owner unique across the change (finding F8).
 pub fn one_step(from: &Electorate, to: &Electorate) -> bool {
-    from.symmetric_difference(to).count() <= 1
+    from.symmetric_difference(to).count() <= 1 || mutant::on(Mutant::ElectorateInOneLeap)
 }
 
 #[cfg(test)]

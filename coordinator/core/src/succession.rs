@@ -3,6 +3,7 @@
 
 use crate::ids::{Epoch, InstanceName};
 use crate::message::{Report, Role};
+use crate::mutant::{self, Mutant};
 use crate::state::Group;
 use crate::time::Time;
 use crate::view::GroupView;
@@ -56,7 +57,8 @@ fn obstacle(
     let theirs =
         primary.and_then(|primary| view.last_report(primary)).map(|(report, _)| report.position.timeline);
     let ours = report.position.timeline;
-    if let Some(theirs) = theirs.filter(|theirs| ours < *theirs && !new) {
+    let older = |theirs: &u32| ours < *theirs && !mutant::on(Mutant::TimelineIgnored);
+    if let Some(theirs) = theirs.filter(|theirs| older(theirs) && !new) {
         return Some(format!("is still on timeline {ours}, the primary on {theirs}"));
     }
     let member = group.succession.contains(name);

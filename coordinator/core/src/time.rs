@@ -1,6 +1,7 @@
 //! Time as it is handed in: an instant on CLOCK_BOOTTIME of one machine, and the drift that the promise assumes.
 //! Nothing here can read a clock.
 
+use crate::mutant::{self, Mutant};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Add;
@@ -48,9 +49,13 @@ pub const DRIFT_PPM: u64 = 5_000;
 /// let two leases overlap for 1.24 ms). A microsecond is kept back, because clocks are read in grains: to the last
 /// nanosecond the bound is exact, and rounding alone broke it.
 pub fn held(span: Duration) -> Duration {
+    if mutant::on(Mutant::NoDriftMargin) {
+        return span;
+    }
     let million = 1_000_000;
     let kept = million - DRIFT_PPM; // 1 - 2r/(1+r) = (1-r)/(1+r)
-    scaled(span, kept, million + DRIFT_PPM).saturating_sub(Duration::from_micros(1))
+    let whole = if mutant::on(Mutant::OneDriftMargin) { million } else { million + DRIFT_PPM };
+    scaled(span, kept, whole).saturating_sub(Duration::from_micros(1))
 }
 
 /// What a process must wait, by its own clock, to be sure that a span measured by the same clock before its restart

@@ -3,7 +3,8 @@
 //! A script is a transcript: lines beginning with `>` are commands, with `#` comments, all others say what happened.
 //! `UPDATE_GOLDEN=1 cargo test -p regent-core --test golden` writes what happens now; read the difference before
 //! you keep it. What a script `expect`s, and what the world checks at every step, cannot be rewritten that way.
-//! `SCRIPT=name` plays only those whose name contains it.
+//! `SCRIPT=name` plays only those whose name contains it. With the feature `mutants`, `MUTANT=name` plays them with that
+//! rule of the core switched off (`regent-chaos mutants`).
 
 use std::path::{Path, PathBuf};
 
@@ -34,21 +35,32 @@ fn difference(expected: &str, got: &str) -> Option<String> {
     None
 }
 
+#[cfg(feature = "mutants")]
+fn switch_off() {
+    use regent_core::mutant::{Mutant, select};
+    let name = std::env::var_os("MUTANT").map(|name| name.to_string_lossy().into_owned());
+    select(name.map(|name| Mutant::named(&name).expect("the name of a mutant")));
+}
+
 #[test]
 fn every_script_plays_as_written() {
+    #[cfg(feature = "mutants")]
+    switch_off();
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut failed = Vec::new();
-    for path in scripts() {
+    let scripts = scripts();
+    for path in &scripts {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(&path).expect("a script");
+        let text = std::fs::read_to_string(path).expect("a script");
         let (transcript, broken) = regent_world::play(&text);
         if !broken.is_empty() {
             failed.push(format!("{name}: {}\n{transcript}", broken.join("; ")));
         } else if update {
-            std::fs::write(&path, &transcript).expect("the script can be written");
+            std::fs::write(path, &transcript).expect("the script can be written");
         } else if let Some(difference) = difference(&text, &transcript) {
             failed.push(format!("{name}: {difference}"));
         }
     }
-    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+    let (many, all) = (failed.len(), scripts.len());
+    assert!(failed.is_empty(), "{many} of {all} scripts: {}", failed.join("\n\n"));
 }

@@ -1,10 +1,13 @@
 //! Rules that no script can show alone, each against the core's own functions.
+//!
+//! With the feature `mutants`, `MUTANT=name` plays them with that rule switched off (`regent-chaos mutants`).
 
 use regent_core::agent::{self, Agent, Identity, Observation, Task};
 use regent_core::command::{Command, Instance, Node, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, Revision, Seq};
 use regent_core::message::{Report, Role, Solicit, ToAgent, ToNode};
 use regent_core::quorum::Electorate;
+use regent_core::read::{Outcome, decide};
 use regent_core::state::{Applied, Group, MAX_INSTANCES, Rejected, State};
 use regent_core::succession::{desired, why_not};
 use regent_core::time::{Time, outlived};
@@ -27,6 +30,8 @@ fn ids(ids: &[u64]) -> Electorate {
 
 /// Three witnesses of five nodes, instances a, b, c, epoch 1 of a, then b and c.
 fn begun() -> State {
+    #[cfg(feature = "mutants")]
+    switch_off();
     let mut state = State::new("rules");
     let at = |n: u64| Node {
         region: RegionName::new(format!("r{n}")).expect("as it should be"),
@@ -53,6 +58,14 @@ fn begun() -> State {
         .apply(&Command::SetSuccession { group: group(), epoch: Epoch(1), revision, succession })
         .expect("as it should be");
     state
+}
+
+/// Every test begins with the state above, so this comes before every rule.
+#[cfg(feature = "mutants")]
+fn switch_off() {
+    use regent_core::mutant::{Mutant, select};
+    let name = std::env::var_os("MUTANT").map(|name| name.to_string_lossy().into_owned());
+    select(name.map(|name| Mutant::named(&name).expect("the name of a mutant")));
 }
 
 #[test]
@@ -109,6 +122,34 @@ fn the_log_refuses_an_epoch_that_is_not_above_its_own() {
     assert_eq!(state.groups[&group()].primary, Some(instance("b")));
 }
 
+/// S6: who comes back to a watch is told from the history what it missed.
+#[test]
+fn every_recorded_change_is_in_the_history() {
+    let mut state = begun();
+    for (epoch, named) in [(2, "b"), (3, "c"), (5, "a")] {
+        let now = state.groups[&group()].clone();
+        let votes = vec![vote(&now, 1, epoch, named, epoch), vote(&now, 2, epoch, named, epoch)];
+        state.apply(&record(votes, None)).expect("as it should be");
+    }
+    let history = &state.groups[&group()].history;
+    let told: Vec<_> = history.iter().map(|change| (change.epoch.0, change.primary.as_str())).collect();
+    assert_eq!(told, [(1, "a"), (2, "b"), (3, "c"), (5, "a")]);
+}
+
+/// S7: what a minority says may be long past.
+#[test]
+fn a_read_is_answered_by_a_majority() {
+    let known = begun().groups[&group()].clone();
+    let standing = |id: u64| {
+        let mut witness = Witness::new(NodeId(id), [], Time::ZERO);
+        witness.step(Event::Applied(Box::new(known.clone())), Time::ZERO);
+        witness.standing(&group(), Time::ZERO).expect("it knows the group")
+    };
+    assert_eq!(decide(&[standing(1)], None), Outcome::TooFew { answered: 1, needed: 2 });
+    let decided = Outcome::Decided(Epoch(1), instance("a"));
+    assert_eq!(decide(&[standing(1), standing(2)], None), decided);
+}
+
 /// F8: one witness at a time, the same primary, votes cast on the present epoch.
 #[test]
 fn an_electorate_changes_by_one_witness_and_with_the_same_primary_only() {
@@ -152,14 +193,15 @@ fn a_certificate_needs_a_majority_of_the_highest_basis_and_one_name() {
     assert_eq!(new(vec![vote(&now, 1, 2, "b", 2); 2]), NoCertificate::Twice(NodeId(1)));
     let minority = new(vec![vote(&now, 1, 2, "b", 2), vote(&now, 9, 2, "b", 2)]);
     assert!(matches!(minority, NoCertificate::Minority { .. }), "a stranger does not count");
-    let mut ahead = vote(&now, 1, 2, "b", 2);
-    (ahead.basis, ahead.electorate) = (Epoch(1), ids(&[1, 2, 3, 4, 5]));
-    let mut behind = vote(&now, 2, 2, "b", 2);
-    behind.basis = Epoch(0);
-    assert!(
-        matches!(new(vec![ahead, behind]), NoCertificate::Minority { .. }),
-        "two of the five of the newer"
-    );
+    // Whoever of the two comes first: the newer electorate counts.
+    for (newer, older) in [(1, 2), (2, 1)] {
+        let mut ahead = vote(&now, newer, 2, "b", 2);
+        (ahead.basis, ahead.electorate) = (Epoch(1), ids(&[1, 2, 3, 4, 5]));
+        let mut behind = vote(&now, older, 2, "b", 2);
+        behind.basis = Epoch(0);
+        let refused = new(vec![ahead, behind]);
+        assert!(matches!(refused, NoCertificate::Minority { .. }), "two of the five of the newer");
+    }
 }
 
 /// One spurious vote between two epochs of one primary must not make it unfit to go on: a majority that knows of
@@ -367,6 +409,29 @@ fn a_primary_that_was_interrupted_does_not_go_on() {
     let (acted, effects) = named(3);
     assert_eq!(acted, Epoch(1));
     assert!(effects.contains(&agent::Effect::Start(Task::StopImmediately)), "{effects:?}");
+}
+
+/// The leader asks for a refusal when it wants to go past an epoch that may have been decided: it is kept.
+#[test]
+fn a_declined_epoch_is_never_acted_on() {
+    let known = begun().groups[&group()].clone();
+    let me =
+        Identity { group: group(), instance: instance("b"), at: known.instances[&instance("b")].clone() };
+    let (mut agent, _) = Agent::new(me, None, Time::ZERO);
+    let decline = ToAgent::Decline { group: group(), up_to: Epoch(3) };
+    for message in [ToAgent::Known(Box::new(known.clone())), decline] {
+        agent.step(agent::Event::Heard(NodeId(1), message), Time::ZERO);
+    }
+    let standby = Observation { role: Role::Standby, ..Observation::default() };
+    agent.step(agent::Event::Observed(standby), Time::ZERO);
+    let mut decided = |epoch: u64| {
+        let votes = vec![vote(&known, 1, epoch, "b", epoch), vote(&known, 2, epoch, "b", epoch)];
+        let decided = ToAgent::Decided(Certificate::new(votes).expect("a majority"));
+        agent.step(agent::Event::Heard(NodeId(1), decided), Time::ZERO);
+        agent.durable().acted
+    };
+    assert_eq!(decided(3), Epoch(0));
+    assert_eq!(decided(4), Epoch(4));
 }
 
 fn primary() -> Observation {

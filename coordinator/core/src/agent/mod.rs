@@ -21,6 +21,7 @@ use crate::command::Instance;
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Seq};
 use crate::lease::Vouchers;
 use crate::message::{Refusal, Release, Report, Role, ToAgent, ToWitness};
+use crate::mutant::{self, Mutant};
 use crate::state::Group;
 use crate::time::Time;
 use crate::vote::{Certificate, Reason, Vote};
@@ -261,11 +262,12 @@ impl Agent {
     fn answered(&mut self, node: NodeId, seq: Seq, now: Time) -> Option<Time> {
         let sent = self.sent(seq)?;
         self.rtt.insert(node, now.since(sent));
-        Some(sent)
+        Some(if mutant::on(Mutant::CountedFromReceipt) { now } else { sent })
     }
 
     fn sent(&self, seq: Seq) -> Option<Time> {
-        if seq.incarnation != self.durable.incarnation {
+        let own = seq.incarnation == self.durable.incarnation || mutant::on(Mutant::OldIncarnationCounts);
+        if !own {
             return None;
         }
         let at = self.sends.binary_search_by_key(&seq.number, |(number, _)| *number).ok()?;

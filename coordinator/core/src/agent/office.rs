@@ -4,6 +4,7 @@ use super::durable::{Decided, Durable};
 use super::{Agent, Effect, Note};
 use crate::ids::{Epoch, InstanceName};
 use crate::message::{Role, ToWitness};
+use crate::mutant::{self, Mutant};
 use crate::quorum::Electorate;
 use crate::time::Time;
 use crate::vote::{Certificate, Reason};
@@ -20,7 +21,8 @@ impl Agent {
     pub(super) fn office(&self) -> Option<Epoch> {
         let decided = self.durable.decided.as_ref()?;
         let mine = decided.primary == self.me.instance && decided.epoch == self.durable.acted;
-        (mine && self.durable.released < decided.epoch).then_some(decided.epoch)
+        let kept = self.durable.released < decided.epoch || mutant::on(Mutant::ReleasedClaimedAgain);
+        (mine && kept).then_some(decided.epoch)
     }
 
     /// Whether a majority's promises run now.
@@ -63,7 +65,9 @@ impl Agent {
     /// Whether nothing that was acted on, declined, released or decided is in the way of that epoch.
     pub(super) fn may_act(&self, epoch: Epoch) -> bool {
         let Durable { acted, declined, released, .. } = &self.durable;
-        epoch > *acted && epoch > *declined && epoch > *released && epoch >= self.durable.seen()
+        let declined = epoch <= *declined && !mutant::on(Mutant::DeclinedActedOn);
+        let overtaken = epoch < self.durable.seen() && !mutant::on(Mutant::ActsBelowSeen);
+        epoch > *acted && epoch > *released && !declined && !overtaken
     }
 
     fn act(&mut self, decided: Decided, certificate: Option<Certificate>, now: Time, out: &mut Vec<Effect>) {
@@ -110,9 +114,8 @@ impl Agent {
         if self.overdue(now) {
             return self.release(None, Reason::PostgresDied, out);
         }
-        let ready = self.postgres.seen.role == Role::Primary
-            && self.postgres.seen.gate_armed
-            && self.handing_over.is_none();
+        let primary = self.postgres.seen.role == Role::Primary || mutant::on(Mutant::GateBeforePrimary);
+        let ready = primary && self.postgres.seen.gate_armed && self.handing_over.is_none();
         let Some(deadline) = self.deadline().filter(|deadline| ready && *deadline > now) else { return };
         if deadline > self.open_until || self.opened != epoch {
             self.open_until = deadline.max(self.open_until);
@@ -152,8 +155,12 @@ impl Agent {
         self.handing_over = None;
         self.durable.released = epoch;
         self.durable.release = Some((to, reason));
-        out.push(Effect::Close);
-        out.push(self.persist());
+        if !mutant::on(Mutant::GateOpenAtRelease) {
+            out.push(Effect::Close);
+        }
+        if !mutant::on(Mutant::ReleaseNotDurable) {
+            out.push(self.persist());
+        }
         if let Some(release) = self.standing_release() {
             self.send_all(&ToWitness::Release(release), out);
         }

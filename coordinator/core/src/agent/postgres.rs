@@ -3,6 +3,7 @@
 use super::{Agent, Effect, Note};
 use crate::ids::{InstanceName, Position};
 use crate::message::Role;
+use crate::mutant::{self, Mutant};
 use crate::time::Time;
 use crate::vote::Reason;
 use std::time::Duration;
@@ -223,7 +224,9 @@ impl Agent {
         match postgres.seen.role {
             Role::Standby => true,
             Role::Stopped if !postgres.seen.was_primary => true,
-            Role::Stopped | Role::Primary => self.durable.acted >= decided.since,
+            Role::Stopped | Role::Primary => {
+                self.durable.acted >= decided.since || mutant::on(Mutant::InterruptedGoesOn)
+            }
             // The very first primary makes the database; nobody after it may.
             Role::Preparing => self.blank_group() && postgres.task.is_none(),
             Role::Refused => false,
@@ -299,7 +302,7 @@ impl Agent {
             return Some((Task::StopImmediately, "its gate is not armed"));
         }
         if self.office().is_some() {
-            let leased = self.leased(now);
+            let leased = self.leased(now) || mutant::on(Mutant::PromotesWithoutLease);
             return match seen.role {
                 Role::Primary if self.handing_over.is_some() => Some((Task::StopCleanly, "handing over")),
                 Role::Standby if leased => Some((Task::Promote, "decided to be primary, and leased")),

@@ -5,6 +5,7 @@
 
 use super::seat::{Link, Seat};
 use crate::ids::{Epoch, InstanceName};
+use crate::mutant::{self, Mutant};
 
 /// What the next vote follows from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,6 +33,10 @@ impl Basis {
         if *named == self.owner {
             return Some((self.since, self.rest.clone()));
         }
+        if mutant::on(Mutant::BasisIgnored) {
+            let others = self.rest.iter().filter(|name| *name != named);
+            return Some((self.epoch.next(), others.cloned().collect()));
+        }
         let at = self.rest.iter().position(|name| name == named)?;
         Some((self.epoch.next(), self.rest[at + 1..].to_vec()))
     }
@@ -42,7 +47,8 @@ impl Seat {
     pub fn basis(&self) -> Option<Basis> {
         let group = &self.durable.group;
         let binds = |link: &&Link| link.epoch > group.epoch && !self.void(link);
-        if let Some(link) = self.durable.chain.iter().rev().find(binds) {
+        let said = self.durable.chain.iter().rev().find(binds);
+        if let Some(link) = said.filter(|_| !mutant::on(Mutant::ChainIgnored)) {
             let Link { epoch, named, since, rest, .. } = link.clone();
             return Some(Basis { epoch, owner: named, since, rest });
         }

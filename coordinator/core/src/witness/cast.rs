@@ -5,6 +5,7 @@ use super::seat::{Link, Seat};
 use crate::ids::{Epoch, InstanceName};
 use crate::lease::Promise;
 use crate::message::{Release, Report, Solicit, ToAgent, ToNode};
+use crate::mutant::{self, Mutant};
 use crate::succession::has_turned;
 use crate::time::Time;
 use crate::vote::{Certificate, Reason, Vote};
@@ -46,10 +47,14 @@ impl Seat {
         let link = Link { epoch, named: named.clone(), since, rest, vote: Some(vote.clone()) };
         self.durable.chain.push(link);
         // A vote counts as a promise (finding F10): so a certificate is a first lease.
-        self.promise = Some(Promise { epoch, holder: named.clone(), until: now + vote.ttl });
+        if !mutant::on(Mutant::VoteIsNoPromise) {
+            self.promise = Some(Promise { epoch, holder: named.clone(), until: now + vote.ttl });
+        }
         self.pending = None;
         self.wait_for_claim(now);
-        out.push(self.persist());
+        if !mutant::on(Mutant::VoteNotDurable) {
+            out.push(self.persist());
+        }
         out.push(Effect::Voted(vote.clone()));
         out.push(Effect::Tell(named.clone(), ToAgent::Vote(vote.clone())));
         out.push(Effect::Nodes(ToNode::Vote(vote.clone())));
@@ -58,13 +63,19 @@ impl Seat {
     }
 
     fn may_cast(&self, epoch: Epoch, named: &InstanceName, now: Time) -> Option<(Epoch, Vec<InstanceName>)> {
-        let above = epoch > self.durable.floor && epoch > self.durable.group.epoch;
-        let free = !self.promised_to_other(named, now);
+        let above = self.is_new(epoch, named);
+        let free = !self.promised_to_other(named, now) || mutant::on(Mutant::VoteWhilePromiseRuns);
         let settled = !self.young(now) || Some(named) == self.owner();
         if !(self.is_member() && above && free && settled) {
             return None;
         }
         self.basis()?.naming(named)
+    }
+
+    /// Strictly above all that was voted and applied here: one name a floor, for ever (findings F1, F14).
+    fn is_new(&self, epoch: Epoch, named: &InstanceName) -> bool {
+        let renamed = epoch == self.floor() && self.link().is_some_and(|link| link.named != *named);
+        epoch > self.floor() || (renamed && mutant::on(Mutant::FloorNamedTwice))
     }
 
     /// Votes when silence, a release or a pending solicitation makes it due.
@@ -128,11 +139,10 @@ impl Seat {
 
     /// Joins the highest vote of another that this witness can: its owner is silent here too, or is who is named.
     fn join(&mut self, silent: bool, now: Time, out: &mut Vec<Effect>) -> bool {
-        let floor = self.floor();
         let mut ahead: Vec<Vote> = self
             .votes
             .values()
-            .filter(|vote| vote.floor > floor && vote.witness != self.id)
+            .filter(|vote| self.is_new(vote.floor, &vote.named) && vote.witness != self.id)
             .cloned()
             .collect();
         ahead.sort_by(|a, b| b.floor.cmp(&a.floor).then(a.witness.cmp(&b.witness)));
@@ -172,7 +182,8 @@ impl Seat {
 
     /// The leader asks for a vote.
     pub fn solicited(&mut self, solicit: Solicit, now: Time, out: &mut Vec<Effect>) {
-        if self.durable.group.revision < solicit.revision || solicit.epoch <= self.floor() {
+        let behind = self.durable.group.revision < solicit.revision && !mutant::on(Mutant::SolicitAheadOfLog);
+        if behind || !self.is_new(solicit.epoch, &solicit.named) {
             return;
         }
         if self.cast(solicit.epoch, &solicit.named, solicit.reason, now, out) {

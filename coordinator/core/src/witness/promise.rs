@@ -5,6 +5,7 @@ use super::seat::{Link, Seat};
 use crate::ids::Epoch;
 use crate::lease::Promise;
 use crate::message::{Refusal, Report, ToAgent};
+use crate::mutant::{self, Mutant};
 use crate::time::Time;
 use crate::vote::Certificate;
 
@@ -31,7 +32,7 @@ impl Seat {
         if !self.is_member() {
             return Err(Refusal::NotInElectorate);
         }
-        if epoch < self.floor() {
+        if epoch < self.floor() && !mutant::on(Mutant::StaleEpochGranted) {
             return Err(Refusal::Stale { floor: self.floor() });
         }
         let log_says = group.epoch == epoch && group.primary.as_ref() == Some(who);
@@ -46,7 +47,8 @@ impl Seat {
             Some(link) if link.vote.is_none() && self.young(now) => return Err(Refusal::Young),
             Some(_) => {}
         }
-        if let Some(promise) = self.promise.as_ref().filter(|_| self.promised_to_other(who, now)) {
+        let other = self.promise.as_ref().filter(|_| self.promised_to_other(who, now));
+        if let Some(promise) = other.filter(|_| !mutant::on(Mutant::PromiseWhileAnotherRuns)) {
             return Err(Refusal::Promised { holder: promise.holder.clone() });
         }
         if self.pending_bars(report, epoch, now) {
@@ -72,6 +74,7 @@ impl Seat {
     /// A claim that has no lease anyway must not keep a solicited vote waiting for ever (finding F11a).
     fn pending_bars(&self, report: &Report, epoch: Epoch, now: Time) -> bool {
         !report.leased
+            && !mutant::on(Mutant::PendingForgotten)
             && self.pending_fresh(now).is_some_and(|pending| {
                 pending.solicit.epoch > epoch && pending.solicit.named != report.instance
             })

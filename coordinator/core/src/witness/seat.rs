@@ -5,6 +5,7 @@ use super::cast::Pending;
 use crate::ids::{Epoch, InstanceName, NodeId};
 use crate::lease::Promise;
 use crate::message::{Release, Report, Standing, ToAgent, ToNode};
+use crate::mutant::{self, Mutant};
 use crate::state::Group;
 use crate::time::{Time, outlived};
 use crate::vote::{Certificate, Vote};
@@ -86,6 +87,8 @@ pub(super) struct Seat {
 impl Seat {
     pub fn new(id: NodeId, durable: Durable, now: Time) -> Seat {
         let own = durable.chain.last().and_then(|link| link.vote.clone());
+        let no_wait = mutant::on(Mutant::NoRestartWait);
+        let restart_wait = if no_wait { Duration::ZERO } else { outlived(durable.max_ttl) };
         Seat {
             id,
             promise: None,
@@ -97,7 +100,7 @@ impl Seat {
             decided: None,
             quiet_since: now,
             voted_at: None,
-            young_until: now + outlived(durable.max_ttl),
+            young_until: now + restart_wait,
             linked_by: now + LINKING,
             repeat_at: now,
             durable,
@@ -135,7 +138,11 @@ impl Seat {
     }
 
     pub fn persist(&self) -> Effect {
-        Effect::Persist(Box::new(self.durable.clone()))
+        let mut kept = self.durable.clone();
+        if mutant::on(Mutant::FloorNotDurable) {
+            kept.floor = Epoch(1);
+        }
+        Effect::Persist(Box::new(kept))
     }
 
     pub fn promised_to_other(&self, than: &InstanceName, now: Time) -> bool {
@@ -144,11 +151,12 @@ impl Seat {
 
     /// The log has moved.
     pub fn applied(&mut self, group: Group, now: Time, out: &mut Vec<Effect>) {
-        if group.revision <= self.durable.group.revision {
+        if group.revision <= self.durable.group.revision && !mutant::on(Mutant::AppliedGoesBack) {
             return; // replayed after a restart: this witness has answered with a later one
         }
         let moved = group.epoch > self.durable.group.epoch;
-        if group.electorate != self.durable.group.electorate {
+        let governed_anew = group.electorate != self.durable.group.electorate;
+        if governed_anew && !mutant::on(Mutant::NoElectorateWait) {
             // A lease may rest on the electorate before the last one until every promise under it is over; the
             // majorities of two electorates that are two steps apart need not meet.
             self.young_until =
@@ -230,7 +238,9 @@ impl Seat {
     }
 
     fn patience(&self) -> Duration {
-        self.durable.group.terms.suspicion * (1 << self.unclaimed.saturating_sub(1).min(4))
+        let terms = &self.durable.group.terms;
+        let suspicion = if mutant::on(Mutant::Impatient) { terms.ttl } else { terms.suspicion };
+        suspicion * (1 << self.unclaimed.saturating_sub(1).min(4))
     }
 
     /// Whether an instance was heard lately enough to be worth a vote.
@@ -250,7 +260,10 @@ impl Seat {
     }
 
     fn repeat_vote(&self, out: &mut Vec<Effect>) {
-        if let Some(vote) = self.link().and_then(|link| link.vote.clone()) {
+        if let Some(mut vote) = self.link().and_then(|link| link.vote.clone()) {
+            if mutant::on(Mutant::ResentVoteFreshSeq) {
+                vote.seq = self.heard.get(&vote.named).map(|heard| heard.report.seq);
+            }
             out.push(Effect::Tell(vote.named.clone(), ToAgent::Vote(vote.clone())));
             out.push(Effect::Nodes(ToNode::Vote(vote)));
         }
