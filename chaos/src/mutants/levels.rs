@@ -1,8 +1,9 @@
-//! The levels of test that are asked, the quickest first.
+//! The levels of test that are asked, in this order: first those that know only what is promised, and nothing of how it is
+//! kept.
 
 use regent_core::mutant::Mutant;
 
-use super::tests_of_core;
+use super::{tests_of_core, worlds};
 
 /// One level of test.
 pub trait Level {
@@ -24,5 +25,5 @@ pub struct Caught {
 /// All levels, ready to be asked.
 pub fn all() -> anyhow::Result<Vec<Box<dyn Level>>> {
     let [rules, golden] = tests_of_core::build()?;
-    Ok(vec![Box::new(rules), Box::new(golden)])
+    Ok(vec![Box::new(worlds::Worlds), Box::new(rules), Box::new(golden)])
 }

@@ -11,6 +11,8 @@ mod levels;
 mod table;
 #[cfg(feature = "mutants")]
 mod tests_of_core;
+#[cfg(feature = "mutants")]
+mod worlds;
 
 use std::process::ExitCode;
 
