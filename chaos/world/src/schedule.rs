@@ -31,10 +31,10 @@ pub fn draw(chance: &mut Chance, profile: &Profile, topology: &Topology) -> Sche
     Schedule { faults, lasts_ms }
 }
 
-/// As soon as the region that was lost last can be missed again: so often that the run is mostly failovers. Sooner, the
-/// succession may still hold a standby that has to be rewound first: it is kept for two seconds.
+/// As soon as the region that was lost last can be missed again: so often that the run is mostly failovers. So soon that
+/// an heir may not have followed the primary before it: those are counted (see `loss_is_accounted`).
 fn failovers(many: u64) -> Schedule {
-    let every = 2_600;
+    let every = 1_700;
     let fault = |number: u64| Planned {
         at_ms: 100 + number * every,
         lasts_ms: 350,

@@ -62,12 +62,11 @@ fn size(chance: &mut Chance, (least, most): (usize, usize)) -> usize {
 
 fn distances(chance: &mut Chance, regions: usize, farthest_ms: u64) -> Vec<Vec<u64>> {
     let mut distances = vec![vec![MS / 5; regions]; regions];
-    for a in 0..regions {
-        for b in 0..a {
-            let way = chance.between(MS, farthest_ms * MS);
-            let crooked = if chance.once_in(4) { chance.below(way / 2 + 1) } else { 0 };
-            (distances[a][b], distances[b][a]) = (way, way - crooked);
-        }
+    let pairs = (0..regions).flat_map(|a| (0..a).map(move |b| (a, b)));
+    for (a, b) in pairs {
+        let way = chance.between(MS, farthest_ms * MS);
+        let crooked = if chance.once_in(4) { chance.below(way / 2 + 1) } else { 0 };
+        (distances[a][b], distances[b][a]) = (way, way - crooked);
     }
     distances
 }
@@ -124,7 +123,7 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
 
 fn settings(chance: &mut Chance, profile: &Profile) -> Settings {
     Settings {
-        plan_every: chance.of(&[10, 20, 50]) * MS,
+        plan_every: if profile.plan == Plan::Failovers { 50 } else { chance.of(&[10, 20, 50]) } * MS,
         election: (800 * MS, 2_000 * MS),
         wal_takes_time: true,
         unsynced: profile.plan == Plan::Swarm,
