@@ -1,6 +1,7 @@
 //! The simulated world as a level: seeds of the profiles in turn, until a theorem is broken.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use regent_core::mutant::{Mutant, select};
 use regent_world::{Profile, run};
@@ -23,13 +24,37 @@ impl Level for Worlds {
 
     fn catch(&self, mutant: Option<Mutant>) -> anyhow::Result<Option<Caught>> {
         select(mutant);
-        let found = worlds().enumerate().find_map(|(before, (profile, seed))| {
-            let seen = broken(&profile, seed)?;
-            Some(Caught { by: format!("{} seeds", before + 1), seen: format!("{profile} {seed}: {seen}") })
+        let worlds: Vec<_> = worlds().collect();
+        let found = first(worlds.len(), |number| {
+            let (profile, seed) = &worlds[number];
+            Some(format!("{profile} {seed}: {}", broken(profile, *seed)?))
         });
         select(None);
-        Ok(found)
+        Ok(found.map(|(before, seen)| Caught { by: format!("{} worlds", before + 1), seen }))
     }
+}
+
+/// The lowest number of which there is something to tell, looked for on two threads.
+fn first(end: usize, tell: impl Fn(usize) -> Option<String> + Sync) -> Option<(usize, String)> {
+    let (next, lowest) = (AtomicUsize::new(0), AtomicUsize::new(end));
+    let look = || {
+        let mut found = None;
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= lowest.load(Ordering::Relaxed) {
+                return found;
+            }
+            if let Some(told) = tell(number) {
+                lowest.fetch_min(number, Ordering::Relaxed);
+                found = Some((number, told));
+            }
+        }
+    };
+    let (one, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(look);
+        (look(), other.join().unwrap_or_default())
+    });
+    one.into_iter().chain(other).min()
 }
 
 fn worlds() -> impl Iterator<Item = (Profile, u64)> {
@@ -40,7 +65,7 @@ fn worlds() -> impl Iterator<Item = (Profile, u64)> {
 /// What a world breaks. A rule that is switched off may also lead to where the world cannot go on: that is seen as well.
 fn broken(profile: &Profile, seed: u64) -> Option<String> {
     match catch_unwind(AssertUnwindSafe(|| run(seed, profile))) {
-        Ok(run) => run.violations.first().map(|violation| format!("{}: {violation}", violation.theorem)),
+        Ok(run) => run.violations.first().map(ToString::to_string),
         Err(_) => Some("the world could not go on".to_owned()),
     }
 }
