@@ -2,7 +2,8 @@
 //!
 //! [`wan`] puts distances between processes of one machine, [`cluster`] runs the real ones, [`workload`] writes,
 //! [`history`] remembers, [`invariants`] judge what was remembered (one file a theorem), [`timeline`] tells what the
-//! processes say they did, and [`demo`] puts it together. [`bench`] measures what is calm.
+//! processes say they did, and [`demo`] puts it together. [`bench`] measures what is calm. [`model`]
+//! explores the core without any process; what it knows of the core is in a crate of its own.
 //!
 //! What is not here, on purpose: any knowledge of how Regent decides. The verdicts rest on what clients saw and on
 //! what is in Postgres' own files, never on what a node or an agent says of itself.
@@ -13,6 +14,7 @@ pub mod cluster;
 pub mod demo;
 pub mod history;
 pub mod invariants;
+pub mod model;
 pub mod terminal;
 pub mod timeline;
 pub mod wan;

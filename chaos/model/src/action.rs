@@ -157,13 +157,17 @@ impl fmt::Display for Action {
         match self {
             Action::Tick => f.write_str("a tick passes"),
             Action::Deliver(letter) => letter.fmt(f),
-            Action::Solicit(at, epoch, whom) => write!(f, "{} is asked to vote for {} in {epoch}", w(at), i(whom)),
+            Action::Solicit(at, epoch, whom) => {
+                write!(f, "{} is asked to vote for {} in {epoch}", w(at), i(whom))
+            }
             Action::Decline(at, up_to) => write!(f, "{} is asked to decline everything up to {up_to}", i(at)),
             Action::Record(certificate, electorate) => {
                 let voters = witnesses(certificate.votes().iter().map(|vote| &vote.witness));
                 write!(f, "the log records {} in {}", inst(certificate.named()), certificate.epoch())?;
                 write!(f, " by the votes of {voters}")?;
-                electorate.as_ref().map_or(Ok(()), |to| write!(f, ", from now on governed by {}", witnesses(to)))
+                electorate
+                    .as_ref()
+                    .map_or(Ok(()), |to| write!(f, ", from now on governed by {}", witnesses(to)))
             }
             Action::Apply(at) => write!(f, "{} applies the next entry of the log", w(at)),
             Action::RestartNode(at) => write!(f, "{} restarts", w(at)),

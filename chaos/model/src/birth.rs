@@ -8,7 +8,7 @@ use crate::oath::Oath;
 use crate::play::{Play, identity};
 use crate::postgres::Postgres;
 use crate::words::{electorate, group, instance, node};
-use crate::world::{Host, Node, World};
+use crate::world::{Host, Node, Parts, World};
 use regent_core::agent::Agent;
 use regent_core::command::{self, Command, Mode, Terms};
 use regent_core::ids::{Epoch, RegionName};
@@ -17,12 +17,12 @@ use regent_core::time::Time;
 use regent_core::witness::{Event, Witness};
 
 /// One beginning for each set of clocks.
-pub fn beginnings(config: &Config) -> Vec<World> {
-    (0..config.clocks.len()).map(|clocks| beginning(config, clocks)).collect()
+pub fn beginnings(config: &Config, parts: &Parts) -> Vec<World> {
+    (0..config.clocks.len()).map(|clocks| beginning(config, clocks, parts)).collect()
 }
 
 /// A holds promises of all witnesses, given just now.
-fn beginning(config: &Config, clocks: usize) -> World {
+fn beginning(config: &Config, clocks: usize, parts: &Parts) -> World {
     let zero = config.clocks[clocks][0].read(0);
     let state = founded(config.nodes);
     let word = state.groups[&group()].clone();
@@ -33,7 +33,7 @@ fn beginning(config: &Config, clocks: usize) -> World {
         hosts: (0..3).map(|at| Kept::new(new_host(at, zero))).collect(),
         log: Kept::new(vec![state]),
         certificates: Kept::new(Vec::new()),
-        mail: Mail::default(),
+        mail: Kept::new(Mail::default()),
         oath: Kept::new(Oath::default()),
         faults: config.faults,
     };
@@ -50,7 +50,7 @@ fn beginning(config: &Config, clocks: usize) -> World {
         letters.iter().for_each(|letter| play.deliver(letter));
         play.settle();
     }
-    play.end().0
+    play.end(parts).0
 }
 
 fn new_node(at: usize, now: Time) -> Node {

@@ -5,17 +5,16 @@ use crate::configuration::Config;
 use crate::model::Explored;
 use crate::play::Play;
 use crate::wedge::wedged;
-use crate::world::World;
+use crate::world::{Parts, World};
 use stateright::{Checker, HasDiscoveries, Model};
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How far to go.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    /// How many states to make at most, repeated ones counted.
+    /// How many different states to go on from at most.
     pub states: Option<NonZeroUsize>,
     /// How many actions a history may have at most.
     pub depth: Option<NonZeroUsize>,
@@ -61,29 +60,22 @@ impl fmt::Display for Trace {
 /// Walks through all histories of a configuration, the short ones first, until a theorem is broken, all were seen, or the
 /// budget is spent. One thread: the same configuration and budget of states or depth give the same outcome.
 pub fn check(config: &Config, budget: Budget) -> Outcome {
-    let model = Explored { config: config.clone(), continued: AtomicUsize::new(0) };
-    let mut builder =
-        model.checker().threads(1).timeout(budget.time).finish_when(HasDiscoveries::AnyFailures);
-    if let Some(states) = budget.states {
-        builder = builder.target_state_count(states.get());
-    }
+    let model = Explored::new(config.clone(), budget);
+    let mut builder = model.checker().threads(1).finish_when(HasDiscoveries::AnyFailures);
     if let Some(depth) = budget.depth {
         builder = builder.target_max_depth(depth.get() + 1);
     }
-    let began = Instant::now();
     let checker = builder.spawn_bfs().join();
     let violation = shortest(&checker);
-    let in_time = began.elapsed() < budget.time;
     let (states, depth) = (checker.state_count(), checker.max_depth());
-    let within_states = budget.states.is_none_or(|most| states < most.get());
     let within_depth = budget.depth.is_none_or(|most| depth <= most.get());
     Outcome {
         states,
         unique_states: checker.unique_state_count(),
-        continued: checker.model().continued.load(Ordering::Relaxed),
+        continued: checker.model().continued(),
         // A history's depth counts its states, of which the first is no action.
         depth: depth.saturating_sub(1),
-        complete: violation.is_none() && in_time && within_states && within_depth,
+        complete: violation.is_none() && !checker.model().spent() && within_depth,
         violation,
     }
 }
@@ -104,7 +96,7 @@ fn tell(config: &Config, theorem: &'static str, steps: &[(World, Option<Action>)
         let mut play = Play::new(config, world.clone());
         play.told = Some(Vec::new());
         action.play(&mut play);
-        let (after, told) = play.end();
+        let (after, told) = play.end(&Parts::default());
         let follows = if told.is_empty() { String::new() } else { format!(" → {}", told.join("; ")) };
         lines.push(format!("{:7.2} ms  {action}{follows}", after.now as f64 / 1e6));
     }
@@ -113,4 +105,3 @@ fn tell(config: &Config, theorem: &'static str, steps: &[(World, Option<Action>)
     let what = said.or_else(|| last.and_then(|world| wedged(config, world))).unwrap_or_default();
     Trace { theorem, what, lines }
 }
-

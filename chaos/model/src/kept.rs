@@ -1,9 +1,10 @@
-//! A part of the world that most actions leave alone: shared between states, and hashed once for all of them.
+//! A part of the world that most actions leave alone: hashed once, and shared by all states in which it is the same.
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// A shared value and its hash.
 #[derive(Clone, Debug)]
@@ -26,10 +27,12 @@ impl<T: Clone + Hash> Kept<T> {
         Arc::make_mut(&mut self.value)
     }
 
-    /// Hashes it again if it was changed.
-    pub fn seal(&mut self) {
+    /// Hashes it again if it was changed, and takes the one known already if there is an equal one.
+    pub fn seal(&mut self, known: &Known<T>) {
         if self.hash.is_none() {
-            self.hash = Some(hash_of(&*self.value));
+            let hash = hash_of(&*self.value);
+            self.value = known.one(hash, &self.value);
+            self.hash = Some(hash);
         }
     }
 
@@ -43,6 +46,23 @@ impl<T> Deref for Kept<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.value
+    }
+}
+
+/// All values of a kind that were ever seen, each once: millions of states are made of few different parts.
+#[derive(Debug)]
+pub struct Known<T>(Mutex<HashMap<u64, Arc<T>>>);
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Known(Mutex::new(HashMap::new()))
+    }
+}
+
+impl<T> Known<T> {
+    fn one(&self, hash: u64, value: &Arc<T>) -> Arc<T> {
+        let mut known = self.0.lock().expect("nobody panics with it");
+        known.entry(hash).or_insert_with(|| value.clone()).clone()
     }
 }
 

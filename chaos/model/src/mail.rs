@@ -6,6 +6,7 @@ use crate::words::{inst, witness};
 use regent_core::ids::{InstanceName, NodeId};
 use regent_core::message::{ToAgent, ToNode, ToWitness};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// What is said, by whom, to whom.
@@ -25,13 +26,17 @@ pub struct Mail {
     letters: Vec<(u64, Arc<Letter>)>,
 }
 
+impl Hash for Mail {
+    /// Does not depend on the order of sending.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.letters.iter().fold(0, |sum, (hash, _)| sum.wrapping_add(*hash)));
+    }
+}
+
 impl Mail {
     /// A letter is on its way; a report's place is taken by a newer one on the same way.
     pub fn send(&mut self, letter: Letter) {
         let hash = hash_of(&letter);
-        if self.letters.iter().any(|(known, _)| *known == hash) {
-            return;
-        }
         if let Letter::ToWitness(from, to, ToWitness::Report(_)) = &letter {
             self.letters.retain(|(_, old)| {
                 !matches!(&**old, Letter::ToWitness(f, t, ToWitness::Report(_)) if f == from && t == to)
@@ -40,14 +45,15 @@ impl Mail {
         self.letters.push((hash, Arc::new(letter)));
     }
 
+    /// Whether that letter can be delivered already.
+    pub fn holds(&self, letter: &Letter) -> bool {
+        let hash = hash_of(letter);
+        self.letters.iter().any(|(known, _)| *known == hash)
+    }
+
     /// The letters.
     pub fn letters(&self) -> impl Iterator<Item = &Arc<Letter>> {
         self.letters.iter().map(|(_, letter)| letter)
-    }
-
-    /// A hash that does not depend on the order of sending.
-    pub fn hash(&self) -> u64 {
-        self.letters.iter().fold(0, |sum, (hash, _)| sum.wrapping_add(*hash))
     }
 }
 

@@ -110,11 +110,7 @@ impl Oath {
         let released = |name: &InstanceName| self.released.get(name).copied().unwrap_or_default();
         let broken = self.promises.iter().find(|((by, holder), (epoch, until))| {
             let past = self.owner.range(epoch.next()..).next().is_some();
-            *by == vote.witness
-                && *holder != vote.named
-                && now < *until
-                && released(holder) < *epoch
-                && !past
+            *by == vote.witness && *holder != vote.named && now < *until && released(holder) < *epoch && !past
         });
         broken.map(|((_, holder), _)| holder.clone())
     }
@@ -192,8 +188,7 @@ impl Oath {
         self.demand(Theorem::PromotedByVotes, word, || {
             format!("{} opens {epoch} without a certificate or the log's word", inst(who))
         });
-        let running =
-            self.promises.iter().filter(|((_, holder), (_, end))| holder == who && until <= *end);
+        let running = self.promises.iter().filter(|((_, holder), (_, end))| holder == who && until <= *end);
         let vouching: Vec<NodeId> = running.map(|((by, _), _)| *by).collect();
         let vouched = self.electorates.iter().any(|electorate| is_majority(electorate, &vouching));
         self.demand(Theorem::PromotedByVotes, vouched, || {
@@ -209,12 +204,19 @@ impl Oath {
         let in_votes = voted.is_some_and(|votes| votes.values().any(|vote| vote.rest.contains(who)));
         let in_log = self.heirs.get(&before).is_some_and(|heirs| heirs.contains(who));
         self.demand(Theorem::Succession, last == *who || in_votes || in_log, || {
-            format!("{} opens {epoch} after {} had {before}, whose votes did not allow it", inst(who), inst(&last))
+            format!(
+                "{} opens {epoch} after {} had {before}, whose votes did not allow it",
+                inst(who),
+                inst(&last)
+            )
         });
         let others_last = self.opened.iter().rev().find(|(_, name)| *name != who).map(|(epoch, _)| *epoch);
         let others_last = others_last.unwrap_or_default();
         self.demand(Theorem::Succession, others_last < stint, || {
-            format!("{} goes on as the primary of {stint} though another was primary in {others_last}", inst(who))
+            format!(
+                "{} goes on as the primary of {stint} though another was primary in {others_last}",
+                inst(who)
+            )
         });
     }
 

@@ -77,8 +77,11 @@ fn step(play: &mut Play<'_>, leader: usize) {
     let node = &play.world.nodes[leader];
     let state = play.world.log[node.applied].clone();
     let standing = node.witness.standing(&group(), now);
+    // What it knew before it led, its view was told at the time.
+    let decided = node.witness.decided(&group()).cloned();
     let Some((_, view)) = &mut play.leader else { return };
     standing.into_iter().for_each(|standing| view.standing(standing, now));
+    decided.into_iter().for_each(|decided| view.decided(decided, now));
     view.look(&state, now);
     for action in plan(&state, view, now, 0) {
         carry_out(play, leader, action);

@@ -2,7 +2,7 @@
 //! their way, and what was said. Its parts are shared between states.
 
 use crate::configuration::Config;
-use crate::kept::Kept;
+use crate::kept::{Kept, Known};
 use crate::mail::Mail;
 use crate::oath::Oath;
 use crate::postgres::Postgres;
@@ -68,7 +68,7 @@ pub struct World {
     /// The decisions that somebody holds: what a leader, or one who thinks it is, can propose to record.
     pub certificates: Kept<Vec<Certificate>>,
     /// What is on its way.
-    pub mail: Mail,
+    pub mail: Kept<Mail>,
     /// What was said and done.
     pub oath: Kept<Oath>,
     /// What may still go wrong.
@@ -88,21 +88,33 @@ impl World {
     }
 
     /// Hashes again what an action has changed.
-    pub fn seal(&mut self) {
-        self.nodes.iter_mut().for_each(Kept::seal);
-        self.hosts.iter_mut().for_each(Kept::seal);
-        self.log.seal();
-        self.certificates.seal();
-        self.oath.seal();
+    pub fn seal(&mut self, parts: &Parts) {
+        self.nodes.iter_mut().for_each(|node| node.seal(&parts.nodes));
+        self.hosts.iter_mut().for_each(|host| host.seal(&parts.hosts));
+        self.log.seal(&parts.logs);
+        self.certificates.seal(&parts.certificates);
+        self.mail.seal(&parts.mails);
+        self.oath.seal(&parts.oaths);
     }
+}
+
+/// All parts that states were ever made of.
+#[derive(Debug, Default)]
+pub struct Parts {
+    nodes: Known<Node>,
+    hosts: Known<Host>,
+    logs: Known<Vec<State>>,
+    certificates: Known<Vec<Certificate>>,
+    mails: Known<Mail>,
+    oaths: Known<Oath>,
 }
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        (self.now, self.clocks, self.faults, self.mail.hash()).hash(hasher);
+        (self.now, self.clocks, self.faults).hash(hasher);
         self.nodes.iter().for_each(|node| hasher.write_u64(node.hash()));
         self.hosts.iter().for_each(|host| hasher.write_u64(host.hash()));
-        for hash in [self.log.hash(), self.certificates.hash(), self.oath.hash()] {
+        for hash in [self.log.hash(), self.certificates.hash(), self.mail.hash(), self.oath.hash()] {
             hasher.write_u64(hash);
         }
     }

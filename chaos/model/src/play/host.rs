@@ -77,7 +77,11 @@ impl Play<'_> {
         self.world.oath.change().opened(&opening);
         self.tell(|| {
             let rest = std::time::Duration::from_nanos(until - now);
-            format!("{}'s gate is open in {epoch} for {:.2} ms", inst(&instance(at)), rest.as_secs_f64() * 1e3)
+            format!(
+                "{}'s gate is open in {epoch} for {:.2} ms",
+                inst(&instance(at)),
+                rest.as_secs_f64() * 1e3
+            )
         });
     }
 

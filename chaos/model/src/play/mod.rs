@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::configuration::{Config, Delivery, Letters};
 use crate::mail::Letter;
 use crate::words::{group, instance, node as id_of, number_of, place_of};
-use crate::world::World;
+use crate::world::{Parts, World};
 use regent_core::command::Command;
 use regent_core::ids::NodeId;
 use regent_core::message::{ToAgent, ToNode, ToWitness};
@@ -43,8 +43,8 @@ impl<'a> Play<'a> {
     }
 
     /// Ends the action.
-    pub fn end(mut self) -> (World, Vec<String>) {
-        self.world.seal();
+    pub fn end(mut self, parts: &Parts) -> (World, Vec<String>) {
+        self.world.seal(parts);
         (self.world, self.told.unwrap_or_default())
     }
 
@@ -85,7 +85,8 @@ impl<'a> Play<'a> {
     fn send(&mut self, letter: Letter) {
         match delivery(&self.letters, &letter) {
             Delivery::AtOnce => self.at_once.push_back(letter),
-            Delivery::Free => self.world.mail.send(letter),
+            Delivery::Free if self.world.mail.holds(&letter) => {}
+            Delivery::Free => self.world.mail.change().send(letter),
             Delivery::Never => {}
         }
     }

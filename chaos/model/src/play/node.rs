@@ -62,7 +62,13 @@ impl Play<'_> {
         let until = self.end_of_promise(at, vote.ttl);
         let now = self.world.now;
         self.tell(|| {
-            format!("{} votes for {} in {}: {}", written(id_of(at)), inst(&vote.named), vote.floor, vote.reason)
+            format!(
+                "{} votes for {} in {}: {}",
+                written(id_of(at)),
+                inst(&vote.named),
+                vote.floor,
+                vote.reason
+            )
         });
         self.world.oath.change().voted(vote, now, until);
     }
