@@ -49,14 +49,14 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<Config>> {
 }
 
 fn line(config: &Config, outcome: &Outcome) -> String {
-    let Outcome { states, unique_states, continued, depth, .. } = outcome;
+    let Outcome { states, unique_states, continued, forlorn, depth, .. } = outcome;
     let bounds = if outcome.complete { "complete" } else { "bounded" };
     let verdict = match &outcome.violation {
         None => "all theorems hold".to_owned(),
         Some(trace) => format!("{} is broken:\n{trace}", trace.theorem),
     };
     format!(
-        "{:<18} {states:>11} {unique_states:>11} {continued:>9} {depth:>6}  {bounds:<8}  {verdict}",
+        "{:<18} {states:>11} {unique_states:>11} {continued:>9} {forlorn:>7} {depth:>6}  {bounds:<8}  {verdict}",
         config.name
     )
 }

@@ -4,7 +4,7 @@ use crate::action::Action;
 use crate::configuration::Config;
 use crate::model::Explored;
 use crate::play::Play;
-use crate::wedge::wedged;
+use crate::wedge::continued;
 use crate::world::{Parts, World};
 use stateright::{Checker, HasDiscoveries, Model};
 use std::fmt;
@@ -31,6 +31,9 @@ pub struct Outcome {
     pub unique_states: usize,
     /// How many states were continued fairly to see whether they are wedges.
     pub continued: usize,
+    /// How many of these continuations, each with a region lost, end with nobody left who may be named: a person has to
+    /// choose (finding F11c).
+    pub forlorn: usize,
     /// The longest history looked at, in actions.
     pub depth: usize,
     /// Whether every state within the configuration's own bounds was looked at.
@@ -66,6 +69,8 @@ pub fn check(config: &Config, budget: Budget) -> Outcome {
         builder = builder.target_max_depth(depth.get() + 1);
     }
     let checker = builder.spawn_bfs().join();
+    let complete = !checker.model().spent();
+    checker.model().look_back();
     let violation = shortest(&checker);
     let (states, depth) = (checker.state_count(), checker.max_depth());
     let within_depth = budget.depth.is_none_or(|most| depth <= most.get());
@@ -73,9 +78,10 @@ pub fn check(config: &Config, budget: Budget) -> Outcome {
         states,
         unique_states: checker.unique_state_count(),
         continued: checker.model().continued(),
+        forlorn: checker.model().forlorn(),
         // A history's depth counts its states, of which the first is no action.
         depth: depth.saturating_sub(1),
-        complete: violation.is_none() && !checker.model().spent() && within_depth,
+        complete: complete && violation.is_none() && within_depth,
         violation,
     }
 }
@@ -100,8 +106,14 @@ fn tell(config: &Config, theorem: &'static str, steps: &[(World, Option<Action>)
         let follows = if told.is_empty() { String::new() } else { format!(" → {}", told.join("; ")) };
         lines.push(format!("{:7.2} ms  {action}{follows}", after.now as f64 / 1e6));
     }
-    let last = steps.last().map(|(world, _)| world);
-    let said = last.and_then(|world| world.oath.breach.as_ref().map(|breach| breach.what.clone()));
-    let what = said.or_else(|| last.and_then(|world| wedged(config, world))).unwrap_or_default();
+    let Some((last, _)) = steps.last() else { return Trace { theorem, what: String::new(), lines } };
+    let what = match (&last.oath.breach, continued(config, last).wedge) {
+        (Some(breach), _) => breach.what.clone(),
+        (None, Some(wedge)) => {
+            lines.extend(wedge.lines);
+            wedge.what
+        }
+        (None, None) => String::new(),
+    };
     Trace { theorem, what, lines }
 }

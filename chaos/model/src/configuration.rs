@@ -135,6 +135,7 @@ pub fn configurations() -> Vec<Config> {
         witness_restarts(),
         agent_restarts(),
         releases(),
+        chains(),
         stale_leaders(),
         split_votes(),
         lagging_logs(),
@@ -200,6 +201,18 @@ fn releases() -> Config {
     );
     config.ticks = 3;
     config.faults = Faults { agent_restarts: 1, deaths: 1, hand_overs: 1, ..Faults::default() };
+    config
+}
+
+fn chains() -> Config {
+    let mut config = plain(
+        "chains",
+        "after B was voted for, and after it was primary, one who thinks it leads asks every witness for A",
+    );
+    config.letters = votes_only();
+    config.epochs = 4;
+    config.ticks = 6;
+    config.solicits = vec![(3, A), (4, A)];
     config
 }
 

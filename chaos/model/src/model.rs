@@ -7,7 +7,7 @@ use crate::configuration::Config;
 use crate::kept::hash_of;
 use crate::oath::Theorem;
 use crate::play::Play;
-use crate::wedge::wedged;
+use crate::wedge::continued;
 use crate::world::{Parts, World};
 use regent_core::ids::Epoch;
 use stateright::{Model, Property};
@@ -24,6 +24,10 @@ pub struct Explored {
     expanded: AtomicUsize,
     /// How many states were continued fairly.
     continued: AtomicUsize,
+    /// How many of those ways need a person.
+    forlorn: AtomicUsize,
+    /// A history that was found is played again: no budget counts.
+    looking_back: AtomicBool,
     /// No state is gone on from any more. (The checker's own limit of time is not kept by a single thread.)
     spent: AtomicBool,
 }
@@ -38,6 +42,8 @@ impl Explored {
             parts: Parts::default(),
             expanded: AtomicUsize::new(0),
             continued: AtomicUsize::new(0),
+            forlorn: AtomicUsize::new(0),
+            looking_back: AtomicBool::new(false),
             spent: AtomicBool::new(false),
         }
     }
@@ -52,7 +58,20 @@ impl Explored {
         self.continued.load(Ordering::Relaxed)
     }
 
+    /// How many ways of continuing them need a person.
+    pub fn forlorn(&self) -> usize {
+        self.forlorn.load(Ordering::Relaxed)
+    }
+
+    /// The exploration is over; what follows plays found histories again.
+    pub fn look_back(&self) {
+        self.looking_back.store(true, Ordering::Relaxed);
+    }
+
     fn may_go_on(&self) -> bool {
+        if self.looking_back.load(Ordering::Relaxed) {
+            return true;
+        }
         let expanded = self.expanded.fetch_add(1, Ordering::Relaxed);
         let late = expanded.is_multiple_of(64) && self.began.elapsed() >= self.budget.time;
         if late || self.budget.states.is_some_and(|most| expanded >= most.get()) {
@@ -71,7 +90,9 @@ impl Explored {
             return true;
         }
         self.continued.fetch_add(1, Ordering::Relaxed);
-        wedged(&self.config, world).is_none()
+        let continued = continued(&self.config, world);
+        self.forlorn.fetch_add(continued.forlorn, Ordering::Relaxed);
+        continued.wedge.is_none()
     }
 }
 

@@ -3,9 +3,10 @@
 
 use crate::configuration::{Config, Letters};
 use crate::play::Play;
-use crate::words::{group, instance, node as id_of, number_of};
+use crate::words::{group, inst, instance, node as id_of, number_of, witness};
 use crate::world::World;
-use regent_core::ids::{InstanceName, NodeId};
+use regent_core::ids::NodeId;
+use regent_core::message::{Standing, ToNode};
 use regent_core::plan::{Action, plan};
 use regent_core::quorum::is_majority;
 use regent_core::view::View;
@@ -16,39 +17,67 @@ const STEP: u64 = 50_000_000;
 /// How many steps the mending may take: 20 s, a hundred times a promise.
 const STEPS: usize = 400;
 
-/// Continues a state fairly, whole and with each region lost in turn; says from what nothing came, if from anything.
-pub fn wedged(config: &Config, world: &World) -> Option<String> {
-    if !recovers(config, world, None) {
-        return Some("everything is connected, and nothing is decided any more".to_owned());
+/// How much of a continuation is told: what comes after repeats itself.
+const TOLD: usize = 60;
+
+/// A wedge: what is connected, and what comes of it.
+pub struct Wedge {
+    /// What it is.
+    pub what: String,
+    /// How it goes on, one line a step in which something happens.
+    pub lines: Vec<String>,
+}
+
+/// How a continuation ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Somebody is primary, and the log says so.
+    Well,
+    /// Nothing is decided, and nothing can be: whoever may have been decided is lost, and so is whom it protected
+    /// (finding F11c). A person has to choose.
+    Forlorn,
+    /// Nothing is decided, though a majority may name an instance that is there.
+    Stuck,
+}
+
+/// What came of continuing a state, whole and with each region lost in turn.
+pub struct Continued {
+    /// How many of the continuations need a person.
+    pub forlorn: usize,
+    /// The first that is stuck.
+    pub wedge: Option<Wedge>,
+}
+
+/// Continues a state fairly, whole and with each region lost in turn.
+pub fn continued(config: &Config, world: &World) -> Continued {
+    let mut forlorn = 0;
+    for lost in [None, Some(0), Some(1), Some(2)] {
+        match go_on(config, world, lost, None) {
+            Ending::Well => {}
+            Ending::Forlorn if lost.is_some() => forlorn += 1,
+            Ending::Forlorn | Ending::Stuck => {
+                return Continued { forlorn, wedge: Some(tell(config, world, lost)) };
+            }
+        }
     }
-    (0..3).find(|lost| can_go_on_without(config, world, *lost) && !recovers(config, world, Some(*lost))).map(
-        |lost| {
-            let region = instance(lost);
-            format!("without region {region} a majority and an eligible instance are connected, and nothing is decided")
-        },
-    )
+    Continued { forlorn, wedge: None }
 }
 
-/// Whether a majority of the witnesses that are left may name an instance that is left: if not, whoever may be primary is
-/// gone and so are all it protected, and a person has to choose.
-fn can_go_on_without(config: &Config, world: &World, lost: usize) -> bool {
-    let play = Play::new(config, world.clone());
-    let left = (0..3).filter(|at| *at != lost).map(instance);
-    let may_name = |name: &InstanceName| {
-        let standings = (0..config.nodes).filter(|at| *at != lost).filter_map(|at| {
-            let now = play.node_clock(at).read(world.now);
-            world.nodes[at].witness.standing(&group(), now)
-        });
-        let voters: Vec<NodeId> = standings
-            .filter(|standing| standing.may_name.contains(name))
-            .map(|standing| standing.witness)
-            .collect();
-        is_majority(&world.group().electorate, &voters)
+fn tell(config: &Config, world: &World, lost: Option<usize>) -> Wedge {
+    let what = match lost {
+        None => "everything is connected, and nothing is decided any more".to_owned(),
+        Some(lost) => {
+            let who = inst(&instance(lost));
+            let left = "a majority may name an instance that is there, and nothing is decided any more";
+            format!("{} and {who} are lost, {left}", witness(id_of(lost)))
+        }
     };
-    left.into_iter().any(|name| may_name(&name))
+    let mut lines = Vec::new();
+    go_on(config, world, lost, Some(&mut lines));
+    Wedge { what, lines }
 }
 
-fn recovers(config: &Config, world: &World, lost: Option<usize>) -> bool {
+fn go_on(config: &Config, world: &World, lost: Option<usize>, mut told: Option<&mut Vec<String>>) -> Ending {
     let mut play = Play::new(config, world.clone());
     play.letters = Letters::ALL_AT_ONCE;
     play.lost = lost;
@@ -60,9 +89,36 @@ fn recovers(config: &Config, world: &World, lost: Option<usize>) -> bool {
         }
     }
     play.settle();
-    (0..STEPS).any(|_| {
+    for _ in 0..STEPS {
+        play.told = told.is_some().then(Vec::new);
         step(&mut play, leader);
-        well(&play)
+        if let (Some(lines), Some(said)) = (&mut told, &play.told)
+            && !said.is_empty()
+            && lines.len() < TOLD
+        {
+            lines.push(format!("{:7.2} ms  ... {}", play.world.now as f64 / 1e6, said.join("; ")));
+        }
+        if well(&play) {
+            return Ending::Well;
+        }
+    }
+    if somebody_may_be_named(&play) { Ending::Stuck } else { Ending::Forlorn }
+}
+
+/// Whether a majority of the electorate, of those that are left, may name one and the same instance that is left.
+fn somebody_may_be_named(play: &Play<'_>) -> bool {
+    let nodes = (0..play.world.nodes.len()).filter(|at| !play.lost(*at));
+    let standings: Vec<Standing> = nodes
+        .filter_map(|at| {
+            let now = play.node_clock(at).read(play.world.now);
+            play.world.nodes[at].witness.standing(&group(), now)
+        })
+        .collect();
+    let mut left = (0..play.world.hosts.len()).filter(|at| !play.lost(*at)).map(instance);
+    left.any(|name| {
+        let may = standings.iter().filter(|standing| standing.may_name.contains(&name));
+        let voters: Vec<NodeId> = may.map(|standing| standing.witness).collect();
+        is_majority(&play.world.group().electorate, &voters)
     })
 }
 
@@ -91,15 +147,17 @@ fn step(play: &mut Play<'_>, leader: usize) {
 fn carry_out(play: &mut Play<'_>, leader: usize, action: Action) {
     match action {
         Action::Propose(command) => {
-            play.propose(&command);
+            let changed = play.propose(&command);
+            play.tell(|| format!("the leader proposes {command:?}, which changes something: {changed}"));
         }
         Action::Solicit(solicit) => {
+            play.tell(|| format!("the leader solicits {} in {}", inst(&solicit.named), solicit.epoch));
             let now = play.node_clock(leader).read(play.world.now);
             if let Some((_, view)) = &mut play.leader {
                 view.solicited(&solicit.group, now);
             }
             for at in 0..play.world.nodes.len() {
-                play.node_steps(at, Event::Node(regent_core::message::ToNode::Solicit(solicit.clone())));
+                play.node_steps(at, Event::Node(ToNode::Solicit(solicit.clone())));
                 play.settle();
             }
         }

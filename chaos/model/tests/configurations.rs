@@ -18,8 +18,7 @@ fn every_configuration_holds_a_little_way_in() {
         let outcome = some_states(&config, 6_000);
         let trace = outcome.violation.map(|trace| trace.to_string()).unwrap_or_default();
         assert!(trace.is_empty(), "{}:\n{trace}", config.name);
-        assert!(outcome.unique_states > 1_000, "{}: {outcome:?}", config.name);
-        assert!(!outcome.complete, "{} has but {} states", config.name, outcome.unique_states);
+        assert!(outcome.complete || outcome.unique_states > 5_000, "{}: {outcome:?}", config.name);
     }
 }
 
