@@ -8,6 +8,7 @@ use regent_chaos::bench::{self, What};
 use regent_chaos::cluster::run_dir;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::demo::{self, Plan, fault::Fault};
+use regent_chaos::model;
 use regent_chaos::mutants;
 use regent_chaos::sim;
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +39,15 @@ enum Command {
     Sim(sim::Args),
     /// Switches the rules off one at a time and shows which tests notice; exit 1 if none does
     Mutants(mutants::Options),
+    /// Walks through every order of events in small clusters, by the core's own functions; no process is started
+    Model {
+        /// Which configurations; all when left out
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// For how long at most, all together
+        #[arg(long, default_value_t = 4.0, value_name = "M")]
+        minutes: f64,
+    },
     /// Waits for the end of its standard input, then ends all that works in a run's directory
     #[command(hide = true)]
     Reap { run: PathBuf, leases: PathBuf },
@@ -144,12 +154,16 @@ fn main() -> ExitCode {
         Command::Reap { run, leases } => return reap(&run, &leases),
         Command::Sim(args) => return sim::run(&args),
         Command::Mutants(options) => return mutants::run(&options),
+        Command::Model { names, minutes } => return exit(model::run(&names, minutes)),
         Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
         Command::Bench { what } => what.work(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(until_told_to_stop(work)))
-    {
+    exit(runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(until_told_to_stop(work))))
+}
+
+fn exit(outcome: anyhow::Result<bool>) -> ExitCode {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -44,9 +44,17 @@ fn crates_depend_downwards_only() {
         ("regent-coordinator", &["regent-core", "regent-proto"]),
         ("regent-client", &["regent-core", "regent-proto"]),
         ("regent-world", &["regent-core"]),
+        ("regent-model", &["regent-core"]),
         (
             "regent-chaos",
-            &["regent-core", "regent-proto", "regent-coordinator", "regent-client", "regent-world"],
+            &[
+                "regent-core",
+                "regent-proto",
+                "regent-coordinator",
+                "regent-client",
+                "regent-world",
+                "regent-model",
+            ],
         ),
     ];
     let all = dependencies();

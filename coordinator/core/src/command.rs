@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What all who take part in a group must agree on about time and loss.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Terms {
     /// How long a promise lasts.
     pub ttl: Duration,
@@ -32,7 +32,7 @@ impl Default for Terms {
 }
 
 /// When a commit of a group is acknowledged (design section 5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// When it is durable at the primary: what a lost region takes with it is not in the new primary.
@@ -48,7 +48,7 @@ impl std::fmt::Display for Mode {
 }
 
 /// One Postgres of a group, as it registered.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Instance {
     /// The failure domain it lives in.
     pub region: RegionName,
@@ -57,7 +57,7 @@ pub struct Instance {
 }
 
 /// A node, as configured.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Node {
     /// The failure domain it lives in.
     pub region: RegionName,

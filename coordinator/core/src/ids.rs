@@ -145,7 +145,7 @@ impl Revision {
 
 /// Orders the reports of one instance, across restarts of its agent: an answer counts only for the incarnation
 /// that asked, else an old answer would be matched with a new send time (finding F5).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Seq {
     /// Grows durably with every start of the agent.
     pub incarnation: u64,
@@ -160,7 +160,7 @@ impl fmt::Display for Seq {
 }
 
 /// A byte position in the write-ahead log.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Lsn(pub u64);
 
@@ -188,7 +188,7 @@ impl std::str::FromStr for Lsn {
 }
 
 /// How far an instance is: its timeline and what it received (or wrote), flushed and replayed of it.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct Position {
     /// Postgres timeline; grows with every promotion.
     pub timeline: u32,

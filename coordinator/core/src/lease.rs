@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One witness's word, on its own clock, to let nobody else be primary for a while.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Promise {
     /// The epoch it was given under.
     pub epoch: Epoch,
@@ -31,7 +31,7 @@ impl Promise {
 
 /// The promises a holder has heard for one epoch: for each witness the instant, on the holder's clock, until which it
 /// may count on it.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Hash, Default, Debug)]
 pub struct Vouchers {
     until: BTreeMap<NodeId, Time>,
 }

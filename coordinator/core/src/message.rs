@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// What an instance's Postgres is doing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// No data directory yet, or one being cloned or rewound.
@@ -38,7 +38,7 @@ impl fmt::Display for Role {
 }
 
 /// An agent's report of its instance to one witness, every 50 ms; the primary's is also its request for a promise.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The group.
     pub group: GroupName,
@@ -77,7 +77,7 @@ pub struct Report {
 }
 
 /// The primary gives its lease up, its gate being closed and this being durable at the agent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Release {
     /// The group.
     pub group: GroupName,
@@ -92,7 +92,7 @@ pub struct Release {
 }
 
 /// What an agent says to a witness.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ToWitness {
     /// The first word on a stream: who is there, and where its Postgres is reached.
     Hello {
@@ -112,7 +112,7 @@ pub enum ToWitness {
 }
 
 /// What a witness says to an agent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ToAgent {
     /// The log's word about the group, as applied here: first on a stream, then after every change.
     Known(Box<Group>),
@@ -176,7 +176,7 @@ impl ToAgent {
 }
 
 /// Why a witness did not promise.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Refusal {
     /// The epoch is below the floor.
     Stale {
@@ -218,7 +218,7 @@ impl fmt::Display for Refusal {
 }
 
 /// The leader asks a witness for a vote.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Solicit {
     /// The group.
     pub group: GroupName,
@@ -233,7 +233,7 @@ pub struct Solicit {
 }
 
 /// Where a witness stands, told to the other nodes: for the leader's plan, the status and the reads.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Standing {
     /// The group.
     pub group: GroupName,
@@ -260,7 +260,7 @@ pub struct Standing {
 }
 
 /// What a node says to another.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum ToNode {
     /// A vote cast.
     Vote(Vote),

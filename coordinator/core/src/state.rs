@@ -20,7 +20,7 @@ pub const MAX_WITNESSES: usize = 31;
 pub const HISTORY_LENGTH: usize = 256;
 
 /// Everything the log has decided.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct State {
     /// The cluster this is the state of.
     pub cluster: String,
@@ -31,7 +31,7 @@ pub struct State {
 }
 
 /// What the log says of one group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Group {
     /// Its name.
     pub name: GroupName,
@@ -64,7 +64,7 @@ pub struct Group {
 }
 
 /// One change of a group's epoch, as the log recorded it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Change {
     /// The revision it made.
     pub revision: Revision,

@@ -8,7 +8,7 @@ use std::ops::Add;
 use std::time::Duration;
 
 /// Nanoseconds since the boot of the machine that took it; means nothing on another machine, nor after a boot.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Time(pub u64);
 

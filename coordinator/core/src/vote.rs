@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Why a vote was cast. The same words stand in log line, history and status.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Nothing was heard from the primary for the suspicion.
@@ -45,7 +45,7 @@ impl fmt::Display for Reason {
 ///
 /// It is also a promise of `ttl` to the named instance, in answer to the report `seq`: so a certificate is a first
 /// lease. `seq` is pinned when the vote is cast and never refreshed when it is sent again (finding F6).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Vote {
     /// The group it is about.
     pub group: GroupName,
@@ -75,7 +75,7 @@ pub struct Vote {
 }
 
 /// Votes of a majority with one floor, naming one instance: the decision.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Vote>", into = "Vec<Vote>")]
 pub struct Certificate {
     votes: Vec<Vote>,

@@ -6,7 +6,7 @@ use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
 
 /// What an agent must never forget.
-#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct Durable {
     /// Grows with every start: answers to an earlier run's reports count for nothing (finding F5).
     pub incarnation: u64,
@@ -27,7 +27,7 @@ pub struct Durable {
 }
 
 /// A decision: by certificate, or by the log.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Decided {
     /// The epoch.
     pub epoch: Epoch,

@@ -99,7 +99,7 @@ pub enum Note {
 }
 
 /// Who this agent is.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Identity {
     /// Its group.
     pub group: GroupName,
@@ -110,7 +110,7 @@ pub struct Identity {
 }
 
 /// The agent of one instance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Agent {
     me: Identity,
     durable: Durable,

@@ -22,7 +22,7 @@ const REWINDS: u32 = 3;
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
 /// What the shell sees of Postgres.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Observation {
     /// What it is doing.
     pub role: Role,
@@ -61,7 +61,7 @@ impl Default for Observation {
 }
 
 /// Where a standby gets its WAL.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Upstream {
     /// The instance.
     pub instance: InstanceName,
@@ -70,7 +70,7 @@ pub struct Upstream {
 }
 
 /// Something to do with Postgres. The shell reports its end.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Task {
     /// Make a new, empty database.
     Initialise,
@@ -92,7 +92,7 @@ pub enum Task {
     StopCleanly,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Hash, Debug, Default)]
 pub(super) struct Postgres {
     pub seen: Observation,
     /// Whether it was looked at at all since the agent started.

@@ -11,7 +11,7 @@ use crate::time::Time;
 use crate::vote::{Certificate, Reason, Vote};
 
 /// A solicited vote that waits for the running promise to end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(super) struct Pending {
     pub solicit: Solicit,
     pub since: Time,

@@ -61,7 +61,7 @@ pub enum Effect {
 }
 
 /// The witness of one node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub struct Witness {
     id: NodeId,
     started: Time,

@@ -21,7 +21,7 @@ pub(super) const REPEAT: Duration = Duration::from_millis(100);
 pub const LINKING: Duration = Duration::from_secs(3);
 
 /// What a witness must never forget of one group.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Durable {
     /// The log's word, as this witness last answered with: it never goes back behind it, whatever its own log can
     /// replay after a restart (finding F16).
@@ -35,7 +35,7 @@ pub struct Durable {
 }
 
 /// One link of a witness's chain: what it said, or saw decided, beyond the log.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Link {
     /// The epoch.
     pub epoch: Epoch,
@@ -57,13 +57,13 @@ impl Durable {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(super) struct Heard {
     pub report: Report,
     pub at: Time,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Hash, Debug)]
 pub(super) struct Seat {
     pub id: NodeId,
     pub durable: Durable,

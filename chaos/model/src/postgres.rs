@@ -1,0 +1,62 @@
+//! A Postgres that does at once what it is told, and never fails: what an agent does with a bad one is not checked here.
+
+use regent_core::agent::{Observation, Task, Upstream};
+use regent_core::ids::{Epoch, Position};
+use regent_core::message::Role;
+
+/// One Postgres.
+#[derive(Clone, Hash, Debug)]
+pub struct Postgres {
+    role: Role,
+    was_primary: bool,
+    following: Option<Upstream>,
+    /// The epoch under which it last became primary by promotion.
+    pub stint: Epoch,
+}
+
+impl Postgres {
+    /// A standby that has everything, and follows nobody yet.
+    pub fn new() -> Postgres {
+        Postgres { role: Role::Standby, was_primary: false, following: None, stint: Epoch(0) }
+    }
+
+    /// What its agent sees.
+    pub fn observe(&self) -> Observation {
+        Observation {
+            role: self.role,
+            was_primary: self.was_primary,
+            streaming: self.role == Role::Standby && self.following.is_some(),
+            following: self.following.clone(),
+            broken: false,
+            position: Position::default(),
+            system_id: Some(7),
+            gate_armed: true,
+            trouble: String::new(),
+        }
+    }
+
+    /// It ends, for whatever reason.
+    pub fn stop(&mut self) {
+        self.was_primary = self.role == Role::Primary;
+        self.role = Role::Stopped;
+        self.following = None;
+    }
+
+    /// Does what it is told, in the office of that epoch.
+    pub fn does(&mut self, task: &Task, office: Epoch) {
+        match task {
+            Task::Promote => {
+                (self.role, self.following, self.stint) = (Role::Primary, None, office);
+            }
+            Task::Initialise | Task::Clone(_) | Task::Rewind(_) => {
+                (self.role, self.was_primary, self.following) = (Role::Stopped, false, None);
+            }
+            Task::StartPrimary => self.role = Role::Primary,
+            Task::StartStandby(upstream) => {
+                (self.role, self.following) = (Role::Standby, upstream.clone());
+            }
+            Task::Follow(upstream) => self.following = Some(upstream.clone()),
+            Task::StopImmediately | Task::StopCleanly => self.stop(),
+        }
+    }
+}
