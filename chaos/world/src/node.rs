@@ -92,9 +92,11 @@ impl World {
             }
             Effect::TellAll(message) => {
                 let group = self.group_index(message.group());
-                for member in 0..self.members[group].len() {
+                let Some(others) = self.members[group].len().checked_sub(1) else { return };
+                for member in 0..others {
                     self.tell_agent(at, self.members[group][member], message.clone());
                 }
+                self.tell_agent(at, self.members[group][others], message); // the last needs no copy
             }
             Effect::Nodes(message) => self.tell_nodes(at, &message),
             Effect::Voted(vote) => self.voted(at, &vote),

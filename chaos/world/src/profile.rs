@@ -111,7 +111,7 @@ const FAILOVER: Profile = Profile {
     regions: (3, 3),
     groups: (1, 1),
     instances: (3, 3),
-    faults: (40, 40),
+    faults: (25, 25),
     lasts_ms: (60_000, 60_000),
     plan: Plan::Failovers,
 };

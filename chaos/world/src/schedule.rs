@@ -34,7 +34,7 @@ pub fn draw(chance: &mut Chance, profile: &Profile, topology: &Topology) -> Sche
 /// As soon as the region that was lost last can be missed again: so often that the run is mostly failovers. So soon that
 /// an heir may not have followed the primary before it: those are counted (see `loss_is_accounted`).
 fn failovers(many: u64) -> Schedule {
-    let every = 1_700;
+    let every = 1_500;
     let fault = |number: u64| Planned {
         at_ms: 100 + number * every,
         lasts_ms: 350,

@@ -124,7 +124,11 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
 fn settings(chance: &mut Chance, profile: &Profile) -> Settings {
     Settings {
         plan_every: if profile.plan == Plan::Failovers { 50 } else { chance.of(&[10, 20, 50]) } * MS,
-        election: (800 * MS, 2_000 * MS),
+        election: if profile.plan == Plan::Failovers {
+            (800 * MS, 1_200 * MS)
+        } else {
+            (800 * MS, 2_000 * MS)
+        },
         wal_takes_time: true,
         unsynced: profile.plan == Plan::Swarm,
         snapshots: if profile.plan == Plan::Swarm { chance.of(&[0, 100_000, 500_000]) } else { 0 },

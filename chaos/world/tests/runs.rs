@@ -83,8 +83,8 @@ fn a_schedule_without_faults_is_calm() {
 
 #[test]
 fn shrinking_leaves_what_the_failure_needs() {
-    let profile = profile("small");
-    // As if a change of primary were forbidden.
+    // As if a change of primary were forbidden; in this profile every region comes back, which alone causes none.
+    let profile = profile("isolation");
     let seed = (0..).find(|seed| run(*seed, &profile).failovers > 0).expect("one of them fails over");
     let all = faults_of(seed, &profile);
     let few: Vec<Planned> = shrink_by(all.clone(), |part| replay(seed, &profile, part, false).failovers > 0);
