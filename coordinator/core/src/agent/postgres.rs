@@ -1,7 +1,7 @@
 //! What the agent does with its Postgres: one table from what is decided and what is seen to the next task.
 
 use super::{Agent, Effect, Note};
-use crate::ids::{InstanceName, Position};
+use crate::ids::{Epoch, InstanceName, Position};
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::time::Time;
@@ -102,8 +102,9 @@ pub(super) struct Postgres {
     retry_at: Time,
     stray_since: Option<Time>,
     streams_since: Option<Time>,
-    /// Whom it has received from for long enough to be surely able to.
-    settled: Option<Upstream>,
+    /// Whom it has received from for long enough to be surely able to, and since which epoch that one had been primary
+    /// then: primary again after another, it may have left behind what is here.
+    settled: Option<(Upstream, Epoch)>,
     /// A standby that could not follow: to be rewound.
     strayed: bool,
     rewind_failed: bool,
@@ -141,7 +142,7 @@ impl Agent {
         if seen.role != Role::Standby || !seen.streaming || !follows {
             self.postgres.streams_since = None;
         } else if now >= *self.postgres.streams_since.get_or_insert(now) + SETTLED {
-            self.postgres.settled = upstream;
+            self.postgres.settled = self.settles_on();
         }
         let seen = &self.postgres.seen;
         if seen.role == Role::Standby && seen.streaming && follows {
@@ -353,9 +354,14 @@ impl Agent {
         }
     }
 
+    /// The upstream, as the one that it is now.
+    fn settles_on(&self) -> Option<(Upstream, Epoch)> {
+        Some((self.upstream()?, self.durable.decided.as_ref()?.since))
+    }
+
     fn stray(&self, now: Time) -> bool {
         // Twice as patient after every failure: a primary that is merely away must not cost a standby its reads.
-        let new = self.postgres.settled != self.upstream();
+        let new = self.postgres.settled != self.settles_on();
         let patience = if new { STRAY_PATIENCE } else { LOST_PATIENCE };
         let patience = patience * (1 << self.postgres.failures.min(6));
         self.postgres.stray_since.is_some_and(|since| now >= since + patience)
