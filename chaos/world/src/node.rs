@@ -219,12 +219,22 @@ impl World {
             && self.settings.unsynced
             && self.chance.once_in(2)
         {
-            self.node_persists(at, *durable); // it had reached the disk, and nobody was told
+            self.reached_the_disk(at, *durable);
         }
         if self.raft.leader == Some(at) {
             self.lead(None);
         }
         self.raft.stale.remove(&at);
+    }
+
+    /// It had become durable, and nobody was told. A vote in it is cast all the same: the witness stands by it from now on.
+    fn reached_the_disk(&mut self, at: NodeIndex, durable: Durable) {
+        let floor = self.nodes[at].durable.get(&durable.group.name).map(|kept| kept.floor);
+        let vote = durable.chain.last().and_then(|link| link.vote.clone());
+        self.node_persists(at, durable);
+        if let Some(vote) = vote.filter(|vote| Some(vote.floor) > floor) {
+            self.voted(at, &vote);
+        }
     }
 
     /// Starts it again, with what it had made durable and nothing else: its log is replayed to it when somebody
