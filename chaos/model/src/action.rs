@@ -44,6 +44,9 @@ pub enum Action {
 impl Action {
     /// All moves from a state, in a fixed order.
     pub fn all(config: &Config, world: &World, moves: &mut Vec<Action>) {
+        if world.oath.breach.is_some() {
+            return; // what follows from it is no news
+        }
         if world.ticks(config) < config.ticks {
             moves.push(Action::Tick);
         }
@@ -53,7 +56,7 @@ impl Action {
                 moves.push(Action::Apply(at));
             }
             let floor = world.nodes[at].durable.as_ref().map(|durable| durable.floor).unwrap_or_default();
-            let wishes = config.solicits.iter().filter(|(epoch, _)| Epoch(*epoch) > floor);
+            let wishes = config.solicits.iter().filter(|(epoch, _)| Epoch(*epoch) >= floor);
             moves.extend(wishes.map(|(epoch, whom)| Action::Solicit(at, Epoch(*epoch), *whom)));
             if world.faults.node_restarts > 0 {
                 moves.push(Action::RestartNode(at));

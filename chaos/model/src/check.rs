@@ -88,9 +88,7 @@ pub fn check(config: &Config, budget: Budget) -> Outcome {
 
 fn shortest(checker: &impl Checker<Explored>) -> Option<Trace> {
     let found = checker.discoveries().into_iter().map(|(theorem, path)| (theorem, path.into_vec()));
-    let mut found: Vec<(&'static str, Vec<(World, Option<Action>)>)> = found.collect();
-    found.sort_by_key(|(theorem, steps)| (steps.len(), *theorem));
-    let (theorem, steps) = found.into_iter().next()?;
+    let (theorem, steps) = found.min_by_key(|(theorem, steps)| (steps.len(), *theorem))?;
     Some(tell(&checker.model().config, theorem, &steps))
 }
 

@@ -140,6 +140,7 @@ pub fn configurations() -> Vec<Config> {
         split_votes(),
         lagging_logs(),
         electorates(),
+        electorates_in_one_step(),
         declines(),
     ]
 }
@@ -209,7 +210,7 @@ fn chains() -> Config {
         "chains",
         "after B was voted for, and after it was primary, one who thinks it leads asks every witness for A",
     );
-    config.letters = votes_only();
+    config.letters = Letters { votes: Delivery::AtOnce, ..votes_only() };
     config.epochs = 4;
     config.ticks = 6;
     config.solicits = vec![(3, A), (4, A)];
@@ -252,14 +253,29 @@ fn lagging_logs() -> Config {
 fn electorates() -> Config {
     let mut config = plain(
         "electorates",
-        "the electorate grows by a witness and loses another, by epochs, legally or in one step too many",
+        "the electorate grows by a witness and loses another, by epochs; old and new witnesses apply it when they like",
     );
     config.nodes = 4;
     config.clocks = vec![clocks(&[0; 4], [0; 3])];
-    config.letters = votes_only();
+    config.letters = Letters { votes: Delivery::AtOnce, ..votes_only() };
     config.records = true;
-    config.solicits = vec![(2, A), (3, B), (3, C)];
+    config.epochs = 4;
+    config.solicits = vec![(2, A), (3, A), (4, C)];
     config.electorates = vec![vec![0, 1, 2, 3], vec![1, 2, 3]];
+    config
+}
+
+fn electorates_in_one_step() -> Config {
+    let mut config = plain(
+        "one-step-too-many",
+        "a leader tries to record an electorate two witnesses away, whose majorities need not meet the old ones",
+    );
+    config.nodes = 4;
+    config.clocks = vec![clocks(&[0; 4], [0; 3])];
+    config.letters = Letters { votes: Delivery::AtOnce, ..votes_only() };
+    config.records = true;
+    config.solicits = vec![(2, A), (3, C)];
+    config.electorates = vec![vec![1, 2, 3]];
     config
 }
 

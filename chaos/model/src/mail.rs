@@ -12,12 +12,12 @@ use std::sync::Arc;
 /// What is said, by whom, to whom.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Letter {
-    /// An agent to a witness.
-    ToWitness(InstanceName, NodeId, ToWitness),
-    /// A witness to an agent.
-    ToAgent(NodeId, InstanceName, ToAgent),
-    /// A node to another.
-    ToNode(NodeId, NodeId, ToNode),
+    /// To a witness, from an agent.
+    Witness(InstanceName, NodeId, ToWitness),
+    /// To an agent, from a witness.
+    Agent(NodeId, InstanceName, ToAgent),
+    /// To a node, from another.
+    Node(NodeId, NodeId, ToNode),
 }
 
 /// The letters that can be delivered, in the order in which they were sent first.
@@ -37,9 +37,9 @@ impl Mail {
     /// A letter is on its way; a report's place is taken by a newer one on the same way.
     pub fn send(&mut self, letter: Letter) {
         let hash = hash_of(&letter);
-        if let Letter::ToWitness(from, to, ToWitness::Report(_)) = &letter {
+        if let Letter::Witness(from, to, ToWitness::Report(_)) = &letter {
             self.letters.retain(|(_, old)| {
-                !matches!(&**old, Letter::ToWitness(f, t, ToWitness::Report(_)) if f == from && t == to)
+                !matches!(&**old, Letter::Witness(f, t, ToWitness::Report(_)) if f == from && t == to)
             });
         }
         self.letters.push((hash, Arc::new(letter)));
@@ -60,7 +60,7 @@ impl Mail {
 impl fmt::Display for Letter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Letter::ToWitness(from, to, message) => {
+            Letter::Witness(from, to, message) => {
                 write!(f, "{} hears {}: ", witness(*to), inst(from))?;
                 match message {
                     ToWitness::Hello { .. } => write!(f, "hello"),
@@ -72,7 +72,7 @@ impl fmt::Display for Letter {
                     ToWitness::Show(shown) => write!(f, "the certificate of {}", shown.epoch()),
                 }
             }
-            Letter::ToAgent(from, to, message) => {
+            Letter::Agent(from, to, message) => {
                 write!(f, "{} hears {}: ", inst(to), witness(*from))?;
                 match message {
                     ToAgent::Known(group) => write!(f, "the log at revision {}", group.revision),
@@ -88,7 +88,7 @@ impl fmt::Display for Letter {
                     ToAgent::HandOver { to, .. } => write!(f, "hand over to {}", inst(to)),
                 }
             }
-            Letter::ToNode(from, to, message) => {
+            Letter::Node(from, to, message) => {
                 write!(f, "{} hears {}: ", witness(*to), witness(*from))?;
                 match message {
                     ToNode::Vote(vote) => write!(f, "its vote for {} in {}", inst(&vote.named), vote.floor),

@@ -106,7 +106,7 @@ impl Play<'_> {
         if !durable {
             self.world.oath.change().said_too_early(&inst(&who), "a claim or a release");
         }
-        self.send(Letter::ToWitness(who, to, message));
+        self.send(Letter::Witness(who, to, message));
     }
 
     fn host_notes(&mut self, at: usize, note: &Note) {
@@ -129,7 +129,7 @@ impl Play<'_> {
         self.host_steps(at, Event::Linked(id));
         let word = self.world.nodes[node].witness.group(&group()).cloned();
         if let Some(word) = word.filter(|_| !self.lost(node)) {
-            self.send(Letter::ToAgent(id, instance(at), ToAgent::Known(Box::new(word))));
+            self.send(Letter::Agent(id, instance(at), ToAgent::Known(Box::new(word))));
         }
     }
 
@@ -165,7 +165,7 @@ impl Play<'_> {
 
     /// Asks an agent, as a leader would.
     pub fn ask(&mut self, who: &InstanceName, by: NodeId, message: ToAgent) {
-        self.deliver(&Letter::ToAgent(by, who.clone(), message));
+        self.deliver(&Letter::Agent(by, who.clone(), message));
         self.settle();
     }
 }

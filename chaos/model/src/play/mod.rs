@@ -101,7 +101,7 @@ impl<'a> Play<'a> {
     /// Delivers one letter.
     pub fn deliver(&mut self, letter: &Letter) {
         match letter.clone() {
-            Letter::ToWitness(from, to, message) => {
+            Letter::Witness(from, to, message) => {
                 if !self.lost(number_of(&from)) {
                     self.note_report(to, &message);
                     match message {
@@ -116,12 +116,12 @@ impl<'a> Play<'a> {
                     }
                 }
             }
-            Letter::ToAgent(from, to, message) => {
+            Letter::Agent(from, to, message) => {
                 if !self.lost(place_of(from)) {
                     self.host_steps(number_of(&to), agent::Event::Heard(from, message));
                 }
             }
-            Letter::ToNode(from, to, message) => {
+            Letter::Node(from, to, message) => {
                 if !self.lost(place_of(from)) {
                     self.note_standing(to, &message);
                     self.node_steps(place_of(to), witness::Event::Node(message));
@@ -200,20 +200,20 @@ impl<'a> Play<'a> {
 
 fn delivery(letters: &Letters, letter: &Letter) -> Delivery {
     match letter {
-        Letter::ToWitness(_, _, ToWitness::Report(report)) if report.claims.is_some() => letters.claims,
-        Letter::ToWitness(_, _, ToWitness::Report(_)) => Delivery::AtOnce,
-        Letter::ToWitness(_, _, ToWitness::Release(_)) => letters.releases,
-        Letter::ToWitness(_, _, ToWitness::Show(_)) => letters.decisions,
-        Letter::ToWitness(_, _, ToWitness::Hello { .. }) => Delivery::Never,
-        Letter::ToAgent(_, _, ToAgent::Known(_)) => letters.word,
-        Letter::ToAgent(_, _, ToAgent::Promised { .. }) => letters.answers,
-        Letter::ToAgent(_, _, ToAgent::Vote(_)) => letters.votes,
-        Letter::ToAgent(_, _, ToAgent::Decided(_)) => letters.decisions,
+        Letter::Witness(_, _, ToWitness::Report(report)) if report.claims.is_some() => letters.claims,
+        Letter::Witness(_, _, ToWitness::Report(_)) => Delivery::AtOnce,
+        Letter::Witness(_, _, ToWitness::Release(_)) => letters.releases,
+        Letter::Witness(_, _, ToWitness::Show(_)) => letters.decisions,
+        Letter::Witness(_, _, ToWitness::Hello { .. }) => Delivery::Never,
+        Letter::Agent(_, _, ToAgent::Known(_)) => letters.word,
+        Letter::Agent(_, _, ToAgent::Promised { .. }) => letters.answers,
+        Letter::Agent(_, _, ToAgent::Vote(_)) => letters.votes,
+        Letter::Agent(_, _, ToAgent::Decided(_)) => letters.decisions,
         // A refusal only makes an agent show what it holds.
-        Letter::ToAgent(_, _, ToAgent::Heard { refused, .. }) if refused.is_none() => Delivery::Never,
-        Letter::ToAgent(..) => Delivery::AtOnce,
-        Letter::ToNode(_, _, ToNode::Vote(_)) => letters.ballots,
-        Letter::ToNode(_, _, ToNode::Decided(_)) => letters.decisions,
-        Letter::ToNode(..) => Delivery::AtOnce,
+        Letter::Agent(_, _, ToAgent::Heard { refused, .. }) if refused.is_none() => Delivery::Never,
+        Letter::Agent(..) => Delivery::AtOnce,
+        Letter::Node(_, _, ToNode::Vote(_)) => letters.ballots,
+        Letter::Node(_, _, ToNode::Decided(_)) => letters.decisions,
+        Letter::Node(..) => Delivery::AtOnce,
     }
 }

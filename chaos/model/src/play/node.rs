@@ -38,7 +38,7 @@ impl Play<'_> {
                 }
                 self.note_standing(id, &message);
                 for other in self.ids().filter(|other| *other != id) {
-                    self.send(Letter::ToNode(id, other, message.clone()));
+                    self.send(Letter::Node(id, other, message.clone()));
                 }
             }
             Effect::Voted(vote) => self.node_voted(at, &vote),
@@ -83,7 +83,7 @@ impl Play<'_> {
             self.world.oath.change().promised(id, &to, *epoch, until);
             self.tell(|| format!("{} promises {} under {epoch}", written(id), inst(&to)));
         }
-        self.send(Letter::ToAgent(id, to, message));
+        self.send(Letter::Agent(id, to, message));
     }
 
     fn is_durable(&self, at: usize, message: &ToAgent) -> bool {
