@@ -3,7 +3,7 @@
 
 use regent_core::mutant::Mutant;
 
-use super::{tests_of_core, worlds};
+use super::{models, tests_of_core, worlds};
 
 /// One level of test.
 pub trait Level {
@@ -25,5 +25,5 @@ pub struct Caught {
 /// All levels, ready to be asked.
 pub fn all() -> anyhow::Result<Vec<Box<dyn Level>>> {
     let [rules, golden] = tests_of_core::build()?;
-    Ok(vec![Box::new(worlds::Worlds), Box::new(rules), Box::new(golden)])
+    Ok(vec![Box::new(worlds::Worlds), Box::new(models::Models), Box::new(rules), Box::new(golden)])
 }

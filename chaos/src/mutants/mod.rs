@@ -8,6 +8,8 @@
 #[cfg(feature = "mutants")]
 mod levels;
 #[cfg(feature = "mutants")]
+mod models;
+#[cfg(feature = "mutants")]
 mod table;
 #[cfg(feature = "mutants")]
 mod tests_of_core;
