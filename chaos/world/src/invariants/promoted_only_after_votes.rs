@@ -48,9 +48,8 @@ impl Votes {
         let key = (vote.floor, named);
         let votes = self.votes.entry(key).or_default();
         votes.insert(vote.witness, vote.clone());
-        let decides = !self.certified.contains(&key)
-            && votes.len() * 2 > vote.electorate.len()
-            && Certificate::new(votes.values().cloned().collect()).is_ok();
+        let decides =
+            !self.certified.contains(&key) && Certificate::new(votes.values().cloned().collect()).is_ok();
         if decides {
             self.certified.insert(key);
         }
