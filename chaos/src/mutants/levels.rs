@@ -1,5 +1,5 @@
-//! The levels of test that are asked, in this order: first those that know only what is promised, and nothing of how it is
-//! kept.
+//! The levels of test that are asked, in this order: first the world, which knows only what is promised and nothing of how
+//! it is kept, then the quick ones, which know each rule; the model check, which takes longest, last.
 
 use regent_core::mutant::Mutant;
 
@@ -25,5 +25,5 @@ pub struct Caught {
 /// All levels, ready to be asked.
 pub fn all() -> anyhow::Result<Vec<Box<dyn Level>>> {
     let [rules, golden] = tests_of_core::build()?;
-    Ok(vec![Box::new(worlds::Worlds), Box::new(models::Models), Box::new(rules), Box::new(golden)])
+    Ok(vec![Box::new(worlds::Worlds), Box::new(rules), Box::new(golden), Box::new(models::Models)])
 }
