@@ -24,7 +24,7 @@ pub fn beginnings(config: &Config, parts: &Parts) -> Vec<World> {
 /// A holds promises of all witnesses, given just now.
 fn beginning(config: &Config, clocks: usize, parts: &Parts) -> World {
     let zero = config.clocks[clocks][0].read(0);
-    let state = founded(config.nodes);
+    let state = founded(config);
     let word = state.groups[&group()].clone();
     let world = World {
         now: 0,
@@ -63,9 +63,9 @@ fn new_host(at: usize, now: Time) -> Host {
 }
 
 /// The state of a cluster whose group has A as its primary.
-fn founded(nodes: usize) -> State {
+fn founded(config: &Config) -> State {
     let mut state = State::new("model");
-    for command in commands(nodes) {
+    for command in commands(config) {
         state.apply(&command).expect("a command that is in order");
     }
     let (group, succession) = (group(), vec![instance(1), instance(2)]);
@@ -75,12 +75,13 @@ fn founded(nodes: usize) -> State {
     state
 }
 
-fn commands(nodes: usize) -> Vec<Command> {
+fn commands(config: &Config) -> Vec<Command> {
     let region = RegionName::new("r").expect("a valid name");
     let place = command::Node { region, address: "r:1".to_owned() };
-    let terms = Terms { ttl: TTL, suspicion: TTL, mode: Mode::Async, max_promotion_lag: 1 << 20 };
+    let terms =
+        Terms { ttl: TTL, suspicion: config.suspicion, mode: Mode::Async, max_promotion_lag: 1 << 20 };
     let mut all: Vec<Command> =
-        (0..nodes).map(|at| Command::SetNode { id: node(at), node: place.clone() }).collect();
+        (0..config.nodes).map(|at| Command::SetNode { id: node(at), node: place.clone() }).collect();
     all.push(Command::CreateGroup { group: group(), terms, electorate: electorate(&[0, 1, 2]), first: None });
     all.extend((0..3).map(|at| Command::Register {
         group: group(),

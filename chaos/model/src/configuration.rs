@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::world::Faults;
 use std::time::Duration;
 
-/// How long a promise lasts in every configuration; silence is as long.
+/// How long a promise lasts in every configuration.
 pub const TTL: Duration = Duration::from_millis(200);
 
 /// What becomes of letters of one kind.
@@ -65,6 +65,8 @@ pub struct Config {
     pub ticks: u64,
     /// A tick, in nanoseconds of real time.
     pub tick: u64,
+    /// How long a witness hears nothing before it votes; not shorter than a promise.
+    pub suspicion: Duration,
     /// The clocks: those of the nodes, then those of the agents; each set is the beginning of histories of its own.
     pub clocks: Vec<Vec<Clock>>,
     /// What becomes of the letters.
@@ -102,6 +104,7 @@ fn plain(name: &'static str, covers: &'static str) -> Config {
         epochs: 3,
         ticks: 4,
         tick: TICK,
+        suspicion: TTL,
         clocks: vec![clocks(&[0; 3], [0; 3])],
         letters: Letters {
             claims: Delivery::Free,
@@ -222,8 +225,10 @@ fn stale_leaders() -> Config {
         "stale-leaders",
         "two who think they lead ask every witness for anybody in any of three epochs; leases rest on votes alone",
     );
-    config.letters = votes_only();
+    config.letters = Letters { votes: Delivery::AtOnce, ..votes_only() };
     config.epochs = 4;
+    // A promise is over before its holder counts as silent: votes are asked for in between.
+    config.suspicion = Duration::from_millis(300);
     config.solicits = vec![(2, B), (2, C), (3, A), (3, B), (3, C), (4, A), (4, C)];
     config
 }
