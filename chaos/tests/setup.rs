@@ -1,5 +1,6 @@
 //! `deploy/setup` on machines where something is missing: directories are hidden in a mount namespace of the test's own.
 //! Needs root for that, and says so when it is not; nothing is installed, because the script itself runs without root.
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
