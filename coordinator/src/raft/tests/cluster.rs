@@ -40,9 +40,12 @@ struct Cluster {
 }
 
 impl Cluster {
-    /// Nodes 1 to `n`, founded and running.
+    /// Nodes 1 to `n`, founded, running, and of one mind who leads. So far apart that a machine with much else to do
+    /// deposes nobody.
     async fn of(n: u64) -> Self {
-        Self::apart(n, Duration::from_millis(20)).await
+        let cluster = Self::apart(n, Duration::from_millis(300)).await;
+        cluster.agreed().await;
+        cluster
     }
 
     /// The same, with the times for nodes that far apart.
