@@ -153,6 +153,9 @@ impl World {
     }
 
     pub(crate) fn fault_begins(&mut self, number: usize) {
+        if self.mended {
+            return; // a schedule may be replayed that goes on for longer than its world
+        }
         let Planned { lasts_ms, fault, .. } = self.schedule[number].clone();
         self.say(|world| format!("-- {}", world.tell_fault(&fault)));
         let fault = self.settle_target(fault);

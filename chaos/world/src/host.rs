@@ -9,7 +9,7 @@ use crate::words::{inst, insts, node, task as words_of};
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
 use regent_core::ids::{Epoch, NodeId};
-use regent_core::message::{ToAgent, ToWitness};
+use regent_core::message::ToWitness;
 use regent_core::time::Time;
 
 /// How often Postgres writes, streams and is looked at.
@@ -261,19 +261,8 @@ impl World {
         let id = self.nodes[at].id;
         self.mail_host(who, Mail::Unlinked(id));
         self.mail_host(who, Mail::Linked(id));
-        let (witness, group) = (&self.nodes[at].witness, &self.hosts[who].me.group);
-        let known = witness.group(group).cloned();
-        let decided = witness.decided(group).cloned();
-        if let Some(group) = known {
-            // What the witness applied last may not be flushed yet: it will tell when it is.
-            let flushed = self.nodes[at].durable.get(&group.name);
-            if flushed.is_some_and(|kept| kept.group.revision >= group.revision) {
-                self.tell_agent(at, who, ToAgent::Known(Box::new(group)));
-            }
-        }
-        if let Some(certificate) = decided {
-            self.tell_agent(at, who, ToAgent::Decided(certificate));
-        }
+        self.nodes[at].process.inbox.push_back(Mail::Attach(who));
+        self.pump(Proc::Node(at));
     }
 
     /// A node came back: every agent's stream to it is made anew.

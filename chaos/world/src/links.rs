@@ -149,7 +149,7 @@ impl Links {
 
     /// Forgets every delay that was set, and all weather.
     pub fn usual_delays(&mut self) {
-        self.paths.iter_mut().flatten().for_each(|path| path.delay = None);
+        self.paths.iter_mut().flatten().for_each(|path| (path.delay, path.last) = (None, 0));
         self.weather.iter_mut().flatten().for_each(|weather| *weather = Weather::default());
     }
 

@@ -10,6 +10,7 @@ use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
 use regent_core::message::{Refusal, ToAgent, ToNode, ToWitness};
 use regent_core::state::State;
 use regent_core::view::View;
+use regent_core::vote::Vote;
 use regent_core::witness::{Durable, Effect, Event, Witness};
 use std::collections::BTreeMap;
 
@@ -56,6 +57,10 @@ impl World {
                 self.read_answered(round, *standing);
                 return Vec::new();
             }
+            Mail::Attach(who) => {
+                self.greets(at, who);
+                return Vec::new();
+            }
             _ => {}
         }
         let peer = &mut self.nodes[at];
@@ -99,7 +104,11 @@ impl World {
                 self.tell_agent(at, self.members[group][others], message); // the last needs no copy
             }
             Effect::Nodes(message) => self.tell_nodes(at, &message),
-            Effect::Voted(vote) => self.voted(at, &vote),
+            // It counts from when it was durable: see `node_persists`.
+            Effect::Voted(vote) => self.say(|world| {
+                let who = node(world.nodes[at].id);
+                format!("{who} votes {} for {}: {}", vote.floor, inst(&vote.named), vote.reason)
+            }),
             Effect::Decided(certificate) => {
                 let now = self.local(at);
                 self.nodes[at].view.decided(certificate.clone(), now);
@@ -113,12 +122,9 @@ impl World {
         }
     }
 
-    fn voted(&mut self, at: NodeIndex, vote: &regent_core::vote::Vote) {
+    /// A vote is cast when it is durable, whether or not its witness lives to say it.
+    fn voted(&mut self, at: NodeIndex, vote: &Vote) {
         let until = self.end_of_promise(at, vote.ttl);
-        self.say(|world| {
-            let who = node(world.nodes[at].id);
-            format!("{who} votes {} for {}: {}", vote.floor, inst(&vote.named), vote.reason)
-        });
         let named = self.host_index(&vote.named);
         let group = self.group_index(&vote.group);
         let (judged, found) = self.invariants.of(group);
@@ -142,7 +148,7 @@ impl World {
     fn node_persists(&mut self, at: NodeIndex, durable: Durable) {
         let peer = &mut self.nodes[at];
         let floor = durable.floor;
-        let id = peer.id;
+        let (id, name) = (peer.id, durable.group.name.clone());
         let before = match peer.durable.get_mut(&durable.group.name) {
             Some(kept) => Some(std::mem::replace(kept, durable)),
             None => {
@@ -150,10 +156,16 @@ impl World {
                 None
             }
         };
-        let Some(before) = before else { return };
-        let after = &peer.durable[&before.group.name];
-        epochs::witness_persists(id, Some(&before), after, &mut self.invariants.found);
-        if before.floor != floor {
+        let after = &peer.durable[&name];
+        epochs::witness_persists(id, before.as_ref(), after, &mut self.invariants.found);
+        let cast = |durable: &Durable| -> Vec<Vote> {
+            durable.chain.iter().filter_map(|link| link.vote.clone()).collect()
+        };
+        let known = before.as_ref().map(cast).unwrap_or_default();
+        for vote in cast(after).iter().filter(|vote| !known.contains(vote)) {
+            self.voted(at, vote);
+        }
+        if before.is_some_and(|before| before.floor != floor) {
             self.say(|_| format!("{} persists floor {floor}", node(id)));
         }
     }
@@ -205,8 +217,24 @@ impl World {
         }
     }
 
+    /// The first words on a stream. They are said when all that was decided before is durable, as everything that a node
+    /// takes in is.
+    fn greets(&mut self, at: NodeIndex, who: HostId) {
+        let (witness, group) = (&self.nodes[at].witness, &self.hosts[who].me.group);
+        let known = witness.group(group).cloned();
+        let decided = witness.decided(group).cloned();
+        if let Some(group) = known {
+            self.tell_agent(at, who, ToAgent::Known(Box::new(group)));
+        }
+        if let Some(certificate) = decided {
+            self.tell_agent(at, who, ToAgent::Decided(certificate));
+        }
+    }
+
     /// A node speaks to all others.
     pub(crate) fn tell_nodes(&mut self, at: NodeIndex, message: &ToNode) {
+        let peer = &self.nodes[at];
+        persist_before_send::node_tells(peer.id, &peer.durable, message, &mut self.invariants.found);
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
             self.send(Proc::Node(at), Proc::Node(other), Mail::ToNode(message.clone()));
         }
@@ -219,22 +247,12 @@ impl World {
             && self.settings.unsynced
             && self.chance.once_in(2)
         {
-            self.reached_the_disk(at, *durable);
+            self.node_persists(at, *durable); // it had reached the disk, and nobody was told
         }
         if self.raft.leader == Some(at) {
             self.lead(None);
         }
         self.raft.stale.remove(&at);
-    }
-
-    /// It had become durable, and nobody was told. A vote in it is cast all the same: the witness stands by it from now on.
-    fn reached_the_disk(&mut self, at: NodeIndex, durable: Durable) {
-        let floor = self.nodes[at].durable.get(&durable.group.name).map(|kept| kept.floor);
-        let vote = durable.chain.last().and_then(|link| link.vote.clone());
-        self.node_persists(at, durable);
-        if let Some(vote) = vote.filter(|vote| Some(vote.floor) > floor) {
-            self.voted(at, &vote);
-        }
     }
 
     /// Starts it again, with what it had made durable and nothing else: its log is replayed to it when somebody

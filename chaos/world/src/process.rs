@@ -49,6 +49,11 @@ impl<E> Process<E> {
         unsynced
     }
 
+    /// Whether nothing keeps it from its work but work, so that what waits for it must not grow.
+    pub fn goes_on(&self) -> bool {
+        self.up && !self.frozen && !self.disk_stuck
+    }
+
     /// Whether it can take a step now.
     pub fn works(&self) -> bool {
         self.up && !self.frozen && !self.flushing

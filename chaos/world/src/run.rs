@@ -208,12 +208,12 @@ impl World {
     /// What waits, at all processes that run.
     pub(crate) fn judge_queues(&mut self) {
         let found = &mut self.invariants.found;
-        for peer in self.nodes.iter().filter(|peer| peer.process.works()) {
+        for peer in self.nodes.iter().filter(|peer| peer.process.goes_on()) {
             let chain = peer.durable.values().map(|kept| kept.chain.len()).max().unwrap_or(0);
             let who = || crate::words::node(peer.id);
             bounded_queues::look(who, peer.process.inbox.len(), chain, found);
         }
-        for host in self.hosts.iter().filter(|host| host.process.works()) {
+        for host in self.hosts.iter().filter(|host| host.process.goes_on()) {
             let who = || crate::words::inst(&host.me.instance);
             bounded_queues::look(who, host.process.inbox.len(), 0, found);
         }

@@ -49,6 +49,8 @@ pub enum Mail {
     Wake,
     /// A reader at another node asks where this witness stands.
     Ask(u64, NodeIndex),
+    /// An agent's stream stands: the node says first what it knows.
+    Attach(HostId),
     /// That is where it stands.
     Answer(u64, Box<Standing>),
 }
