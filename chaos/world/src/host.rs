@@ -1,16 +1,19 @@
 //! An instance of the world: its agent, what the agent made durable, its gate. Its Postgres is beside this file.
 
 use crate::clock::{Clock, MS};
-use crate::invariants::{HostId, epochs, persist_before_send};
+use crate::invariants::{HostId, Theorem, epochs, persist_before_send};
 use crate::links::End;
-use crate::postgres::Postgres;
+use crate::postgres::{Branch, Postgres};
 use crate::process::Process;
 use crate::words::{inst, insts, node, task as words_of};
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
 use regent_core::ids::{Epoch, NodeId};
-use regent_core::message::ToWitness;
+use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
+
+/// How long the witnesses may take to know of a better heir, beyond the suspicion that they may have of the primary.
+const KNOWN_BY_ALL: u64 = 5_000 * MS;
 
 /// How often Postgres writes, streams and is looked at.
 pub const LOOK_EVERY: u64 = 10 * MS;
@@ -37,6 +40,8 @@ pub struct Host {
     pub gate: Option<(Epoch, Time)>,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
+    /// Since when, without a break, it is a better heir than one that has not followed the last primary.
+    pub turned_since: Option<u64>,
 }
 
 impl Host {
@@ -124,21 +129,63 @@ impl World {
         let logged = judged.epochs.logged_for(epoch) == Some(who);
         judged.votes.opened(who, epoch, until, logged, &judged.electorates, found);
         if judged.epochs.was_opened(epoch) {
-            self.tally.struck[group] = None; // it came back before anybody took over
-            return judged.epochs.owned(epoch, who, found);
+            judged.epochs.owned(epoch, who, found);
+            return self.is_over(who); // it came back before anybody took over
         }
-        judged.loss.opened(who, &host.postgres.history, host.postgres.lsn, found);
+        let (first_choice, lineage) = (judged.votes.cast_unasked(epoch, who), judged.loss.lineage().to_vec());
+        let returned = judged.loss.opened(who, &host.postgres.history, host.postgres.lsn, found);
         let (others, stint) = (judged.epochs.others_last(who), host.postgres.stint);
-        found.demand(crate::invariants::Theorem::Epochs, others < stint, |names| {
+        found.demand(Theorem::Epochs, others < stint, |names| {
             format!("{} goes on as the primary of {stint} though another was primary in {others}", names[who])
         });
         let first = judged.epochs.last_logged() <= Epoch(1) && others == Epoch(0);
         if judged.epochs.opened(epoch, who, found) && !first {
             self.tally.changes[group] += 1;
         }
-        if let Some(struck) = self.tally.struck[group].take() {
+        if returned && first_choice {
+            self.judge_choice(who, &lineage);
+        }
+        self.is_over(who);
+    }
+
+    /// The outage of a group, if it had one.
+    fn is_over(&mut self, who: HostId) {
+        if let Some(struck) = self.tally.struck[self.hosts[who].group].take() {
             self.tally.outages.push((who, self.now - struck));
         }
+    }
+
+    /// An heir takes over that had not followed the last primary, whose timelines were `lineage`, by votes that nobody asked
+    /// for: there was nobody better.
+    fn judge_choice(&mut self, heir: HostId, lineage: &[Branch]) {
+        let group = &self.raft.state.groups[&self.hosts[heir].me.group];
+        let suspicion = u64::try_from(group.terms.suspicion.as_nanos()).expect("a short time");
+        let long_ago = self.now.saturating_sub(KNOWN_BY_ALL + 2 * suspicion);
+        let better = self.members[self.hosts[heir].group].iter().copied().find(|who| {
+            let host = &self.hosts[*who];
+            let turned = host.postgres.history.starts_with(lineage);
+            *who != heir && turned && host.turned_since.is_some_and(|since| since < long_ago)
+        });
+        self.invariants.found.demand(Theorem::LossIsAccounted, better.is_none(), |names| {
+            let better = &names[better.unwrap_or_default()];
+            format!(
+                "{} takes over, which had not followed the last primary, though {better} had",
+                names[heir]
+            )
+        });
+    }
+
+    /// Keeps account of how long each standby has been one that every witness hears.
+    pub(crate) fn look_for_heirs(&mut self, who: HostId) {
+        let host = &self.hosts[who];
+        let well = host.process.goes_on() && host.postgres.role == Role::Standby && host.postgres.streaming;
+        let heard = |at: usize| {
+            let peer = &self.nodes[at];
+            !peer.process.up || (peer.process.goes_on() && self.links.calm(host.end, peer.end))
+        };
+        let heard = well && (0..self.nodes.len()).all(heard);
+        let since = &mut self.hosts[who].turned_since;
+        *since = heard.then(|| since.unwrap_or(self.now));
     }
 
     /// A deadline has come: if nothing later was written, the gate is closed by itself.

@@ -137,6 +137,16 @@ impl Links {
         self.open(a, b) && self.open(b, a)
     }
 
+    /// Whether nothing but the distance is between two ends, both ways.
+    pub fn calm(&self, a: End, b: End) -> bool {
+        let usual = |from: End, to: End| {
+            let weather = self.weather.get(self.regions[from]).map(|row| row[self.regions[to]]);
+            let path = &self.paths[from][to];
+            !path.cut && path.delay.is_none() && weather.unwrap_or_default() == Weather::default()
+        };
+        usual(a, b) && usual(b, a)
+    }
+
     /// Cuts one way.
     pub fn cut(&mut self, from: End, to: End) {
         self.paths[from][to].cut = true;

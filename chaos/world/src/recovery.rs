@@ -46,6 +46,7 @@ impl World {
             [] => "-- all faults are over".to_owned(),
             away => format!("-- all faults are over, but regions {away:?} stay away"),
         });
+        let begun = self.now;
         self.run(1_000 * MS);
         let demanded: Vec<usize> = (0..self.groups.len()).filter(|group| self.can(*group, &away)).collect();
         let since: Vec<(u64, u64)> = (0..self.groups.len()).map(|group| self.served(group)).collect();
@@ -58,7 +59,7 @@ impl World {
         let demanded: Vec<usize> = demanded.into_iter().filter(|group| governed(self, group)).collect();
         for group in &demanded {
             let lack = self.lack(*group, since[*group].0, since[*group].1);
-            self.settle_group(*group, lack, bound);
+            self.settle_group(*group, lack, self.now - begun);
         }
         if partly || !self.is_sound() {
             return demanded.len() == self.groups.len();
@@ -67,7 +68,7 @@ impl World {
         self.run(1_000 * MS);
         for group in 0..self.groups.len() {
             let idle = (!self.idle(group).is_empty()).then_some(Lack::Streaming);
-            self.settle_group(group, idle, bound + STREAMS);
+            self.settle_group(group, idle, self.now - begun);
         }
         self.settle_histories();
         true

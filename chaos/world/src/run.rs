@@ -191,6 +191,12 @@ fn judge_safety_phase(world: &mut World, profile: &Profile) {
             for who in std::mem::take(&mut world.tally.lapsed) {
                 leader_costs_nothing::lapsed(who, &mut world.invariants.found);
             }
+            for group in 0..world.groups.len() {
+                if let Some(struck) = world.tally.struck[group].take() {
+                    // It lasts still.
+                    world.tally.outages.push((world.members[group][0], world.now - struck));
+                }
+            }
             for (who, took) in std::mem::take(&mut world.tally.outages) {
                 let bound = world.outage_allowed(who);
                 leader_costs_nothing::failed_over(who, took, bound, &mut world.invariants.found);

@@ -96,6 +96,7 @@ impl World {
                 postgres.lsn += 1_000;
             }
             let changed = self.stream(who);
+            self.look_for_heirs(who);
             let postgres = &mut self.hosts[who].postgres;
             postgres.flush();
             if (changed || looks_now) && !postgres.hung {

@@ -4,7 +4,8 @@
 //!
 //! An heir may have received nothing at all of the primary before it: when that one's region is lost, and the standby that
 //! is left had still to be rewound to it. Then the whole of that epoch is the tail, and what an earlier change had lost is
-//! back. `async` allows it, and it is counted: it is rare, and each is worth a look.
+//! back. `async` allows it where there is nobody better: the world looks for one that had followed, and that every witness
+//! had heard for long (`World::judge_choice`).
 //!
 //! The modes that lose less (`bounded`, `sync`, `quorum`) have no code in the core yet. When they do, their bound belongs
 //! into `Loss::settle`: it has every acknowledged write with its time, and knows which of them are lost.
@@ -41,7 +42,8 @@ impl Loss {
     }
 
     /// A gate opens in a new epoch, on these timelines, the last of which reaches to `end`.
-    pub fn opened(&mut self, who: HostId, lineage: &[Branch], end: u64, found: &mut Found) {
+    /// Says whether it has what an earlier change had lost.
+    pub fn opened(&mut self, who: HostId, lineage: &[Branch], end: u64, found: &mut Found) -> bool {
         let mut returned = false;
         for (branch, from) in &mut self.left {
             let reached = reach(lineage, end, branch);
@@ -61,6 +63,12 @@ impl Loss {
         if lineage != self.lineage {
             self.lineage = lineage.to_vec();
         }
+        returned
+    }
+
+    /// The timelines of the last primary.
+    pub fn lineage(&self) -> &[Branch] {
+        &self.lineage
     }
 
     /// At the end: every acknowledged write is there, or is in a tail that was left behind, and not both. Returns how

@@ -6,7 +6,7 @@ use super::epochs::Epochs;
 use super::{Found, HostId, Theorem};
 use regent_core::ids::{Epoch, NodeId};
 use regent_core::quorum::{Electorate, is_majority};
-use regent_core::vote::{Certificate, Vote};
+use regent_core::vote::{Certificate, Reason, Vote};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Votes and promises of one group.
@@ -57,6 +57,12 @@ impl Votes {
         decides
     }
 
+    /// Whether the witnesses named it for that epoch by themselves: nobody, leader or primary, had asked for it.
+    pub fn cast_unasked(&self, epoch: Epoch, named: HostId) -> bool {
+        let unasked = |vote: &Vote| matches!(vote.reason, Reason::Silent | Reason::PostgresDied);
+        self.votes.get(&(epoch, named)).is_some_and(|votes| votes.values().all(unasked))
+    }
+
     /// An agent released an epoch durably.
     pub fn released(&mut self, who: HostId, epoch: Epoch, gate_open: bool, found: &mut Found) {
         self.released.insert(who, epoch);
@@ -96,7 +102,6 @@ impl Votes {
 mod tests {
     use super::*;
     use regent_core::ids::{GroupName, InstanceName, Revision};
-    use regent_core::vote::Reason;
     use std::time::Duration;
 
     fn vote(witness: u64, floor: u64) -> Vote {
