@@ -88,7 +88,7 @@ impl World {
             postgres: Postgres::new(),
             gate: None,
             said_open: false,
-            turned_since: None,
+            receives: None,
         });
         self.by_name.insert(who, index);
         self.members[group].push(index);

@@ -12,8 +12,8 @@ use regent_core::ids::{Epoch, NodeId};
 use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
 
-/// How long the witnesses may take to know of a better heir, beyond the suspicion that they may have of the primary.
-const KNOWN_BY_ALL: u64 = 5_000 * MS;
+/// How long the witnesses may take to know of a better heir, beyond the distances: looks, reports, flushes.
+const KNOWN_BY_ALL: u64 = 300 * MS;
 
 /// How often Postgres writes, streams and is looked at.
 pub const LOOK_EVERY: u64 = 10 * MS;
@@ -40,8 +40,8 @@ pub struct Host {
     pub gate: Option<(Epoch, Time)>,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
-    /// Since when, without a break, it is a better heir than one that has not followed the last primary.
-    pub turned_since: Option<u64>,
+    /// The last timeline it receives as a standby that every witness hears, and since when without a break.
+    pub receives: Option<(Branch, u64)>,
 }
 
 impl Host {
@@ -132,7 +132,7 @@ impl World {
             judged.epochs.owned(epoch, who, found);
             return self.is_over(who); // it came back before anybody took over
         }
-        let (first_choice, lineage) = (judged.votes.cast_unasked(epoch, who), judged.loss.lineage().to_vec());
+        let lineage = judged.loss.lineage().to_vec();
         let returned = judged.loss.opened(who, &host.postgres.history, host.postgres.lsn, found);
         let (others, stint) = (judged.epochs.others_last(who), host.postgres.stint);
         found.demand(Theorem::Epochs, others < stint, |names| {
@@ -142,8 +142,9 @@ impl World {
         if judged.epochs.opened(epoch, who, found) && !first {
             self.tally.changes[group] += 1;
         }
-        if returned && first_choice {
-            self.judge_choice(who, &lineage);
+        let chosen_at = judged.votes.chosen_at(epoch, who);
+        if let Some(chosen_at) = chosen_at.filter(|_| returned) {
+            self.judge_choice(who, chosen_at, &lineage);
         }
         self.is_over(who);
     }
@@ -157,14 +158,12 @@ impl World {
 
     /// An heir takes over that had not followed the last primary, whose timelines were `lineage`, by votes that nobody asked
     /// for: there was nobody better.
-    fn judge_choice(&mut self, heir: HostId, lineage: &[Branch]) {
-        let group = &self.raft.state.groups[&self.hosts[heir].me.group];
-        let suspicion = u64::try_from(group.terms.suspicion.as_nanos()).expect("a short time");
-        let long_ago = self.now.saturating_sub(KNOWN_BY_ALL + 2 * suspicion);
+    fn judge_choice(&mut self, heir: HostId, chosen_at: u64, lineage: &[Branch]) {
+        let long_before = chosen_at.saturating_sub(KNOWN_BY_ALL + 2 * self.links.longest());
         let better = self.members[self.hosts[heir].group].iter().copied().find(|who| {
-            let host = &self.hosts[*who];
-            let turned = host.postgres.history.starts_with(lineage);
-            *who != heir && turned && host.turned_since.is_some_and(|since| since < long_ago)
+            let receives = self.hosts[*who].receives;
+            *who != heir
+                && receives.is_some_and(|(last, since)| Some(&last) == lineage.last() && since < long_before)
         });
         self.invariants.found.demand(Theorem::LossIsAccounted, better.is_none(), |names| {
             let better = &names[better.unwrap_or_default()];
@@ -184,8 +183,12 @@ impl World {
             !peer.process.up || (peer.process.goes_on() && self.links.calm(host.end, peer.end))
         };
         let heard = well && (0..self.nodes.len()).all(heard);
-        let since = &mut self.hosts[who].turned_since;
-        *since = heard.then(|| since.unwrap_or(self.now));
+        let last = host.postgres.history.last().copied().filter(|_| heard);
+        let before = host.receives;
+        self.hosts[who].receives = last.map(|last| match before {
+            Some((same, since)) if same == last => (last, since),
+            _ => (last, self.now),
+        });
     }
 
     /// A deadline has come: if nothing later was written, the gate is closed by itself.

@@ -278,7 +278,7 @@ impl World {
         peer.view = View::default();
         peer.view.members = members;
         peer.answers.clear();
-        self.hosts.iter_mut().for_each(|host| host.turned_since = None); // it has heard of nobody yet
+        self.hosts.iter_mut().for_each(|host| host.receives = None); // it has heard of nobody yet
         self.relink_node(at);
         self.pump(Proc::Node(at));
     }

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Default)]
 pub struct Votes {
     votes: BTreeMap<(Epoch, HostId), BTreeMap<NodeId, Vote>>,
+    /// When the first of these was cast.
+    first: BTreeMap<(Epoch, HostId), u64>,
     certified: BTreeSet<(Epoch, HostId)>,
     /// For each witness and holder: the epoch and the end, on the world's clock, of what was promised.
     promises: BTreeMap<(NodeId, HostId), (Epoch, u64)>,
@@ -46,6 +48,7 @@ impl Votes {
             format!("witness {} votes {} while its promise to {to} runs", vote.witness, vote.floor)
         });
         let key = (vote.floor, named);
+        self.first.entry(key).or_insert(found.now);
         let votes = self.votes.entry(key).or_default();
         votes.insert(vote.witness, vote.clone());
         let decides =
@@ -57,10 +60,12 @@ impl Votes {
         decides
     }
 
-    /// Whether the witnesses named it for that epoch by themselves: nobody, leader or primary, had asked for it.
-    pub fn cast_unasked(&self, epoch: Epoch, named: HostId) -> bool {
+    /// When the witnesses named it for that epoch first, if all did so by themselves: no leader had asked for it, no other
+    /// witness, and no primary.
+    pub fn chosen_at(&self, epoch: Epoch, named: HostId) -> Option<u64> {
         let unasked = |vote: &Vote| matches!(vote.reason, Reason::Silent | Reason::PostgresDied);
-        self.votes.get(&(epoch, named)).is_some_and(|votes| votes.values().all(unasked))
+        let votes = self.votes.get(&(epoch, named))?;
+        votes.values().all(unasked).then(|| self.first[&(epoch, named)])
     }
 
     /// An agent released an epoch durably.
