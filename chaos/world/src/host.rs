@@ -40,7 +40,7 @@ pub struct Host {
     pub gate: Option<(Epoch, Time)>,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
-    /// The last timeline it receives as a standby that every witness hears, and since when without a break.
+    /// The last timeline it has received as a standby that every witness hears, and since when without a break.
     pub receives: Option<(Branch, u64)>,
 }
 
@@ -177,7 +177,7 @@ impl World {
     /// Keeps account of how long each standby has been one that every witness hears.
     pub(crate) fn look_for_heirs(&mut self, who: HostId) {
         let host = &self.hosts[who];
-        let well = host.process.goes_on() && host.postgres.role == Role::Standby && host.postgres.streaming;
+        let well = host.process.goes_on() && host.postgres.role == Role::Standby && !host.postgres.hung;
         let heard = |at: usize| {
             let peer = &self.nodes[at];
             !peer.process.up || (peer.process.goes_on() && self.links.calm(host.end, peer.end))

@@ -60,10 +60,10 @@ impl Votes {
         decides
     }
 
-    /// When the witnesses named it for that epoch first, if all did so by themselves: no leader had asked for it, no other
-    /// witness, and no primary.
+    /// When a witness named it first for that epoch, if they did so by themselves: no leader had asked for it, and no primary.
     pub fn chosen_at(&self, epoch: Epoch, named: HostId) -> Option<u64> {
-        let unasked = |vote: &Vote| matches!(vote.reason, Reason::Silent | Reason::PostgresDied);
+        let unasked =
+            |vote: &Vote| matches!(vote.reason, Reason::Silent | Reason::PostgresDied | Reason::Joined);
         let votes = self.votes.get(&(epoch, named))?;
         votes.values().all(unasked).then(|| self.first[&(epoch, named)])
     }
