@@ -1,6 +1,7 @@
 //! A node of the world: its witness, what the witness made durable, its copy of the log's state, its view.
 
 use crate::clock::Clock;
+use crate::history::linearizable_assignment::Operation;
 use crate::invariants::{HostId, epochs, persist_before_send};
 use crate::links::End;
 use crate::process::Process;
@@ -128,6 +129,8 @@ impl World {
         let named = self.host_index(&vote.named);
         let group = self.group_index(&vote.group);
         let (judged, found) = self.invariants.of(group);
+        let primary = vote.named.clone();
+        judged.told.push(Operation::Decide { begun: found.now, epoch: vote.floor, primary, known: None });
         judged.epochs.voted(vote.witness, vote.floor, named, found);
         if judged.votes.voted(vote, named, until, &judged.epochs, found) {
             judged.epochs.owned(vote.floor, named, found);
@@ -142,6 +145,7 @@ impl World {
         judged.epochs.owned(epoch, who, found);
         if judged.watch.learns(id, epoch, who, &mut judged.epochs, found) {
             judged.reads.known(epoch);
+            judged.told.push(Operation::Told { at: found.now, epoch, primary: primary.clone() });
         }
     }
 

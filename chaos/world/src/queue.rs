@@ -17,6 +17,11 @@ impl<T> Queue<T> {
         Queue { order: BinaryHeap::new(), slots: Vec::new(), free: Vec::new(), put: 0 }
     }
 
+    /// How much is to come.
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// At `when` this will happen.
     pub fn put(&mut self, when: u64, what: T) {
         self.put += 1;

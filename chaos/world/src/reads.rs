@@ -2,6 +2,7 @@
 //! answers with the core's own `read::decide`.
 
 use crate::clock::MS;
+use crate::history::linearizable_assignment::Operation;
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::ids::Epoch;
 use regent_core::message::Standing;
@@ -20,6 +21,8 @@ pub struct Round {
     reader: NodeIndex,
     /// The life of the reader's process in which it asked.
     life: u64,
+    /// When it was asked, in its first round.
+    begun: u64,
     /// The epoch below which the read may not answer.
     least: Epoch,
     answers: Vec<Standing>,
@@ -36,7 +39,8 @@ impl World {
         }
         let least = self.invariants.groups[group].reads.begins();
         let life = self.nodes[reader].process.life;
-        self.ask(Round { group, reader, life, least, answers: Vec::new(), left: ROUNDS });
+        let begun = self.now;
+        self.ask(Round { group, reader, life, begun, least, answers: Vec::new(), left: ROUNDS });
     }
 
     fn ask(&mut self, round: Round) {
@@ -78,12 +82,13 @@ impl World {
         round.answers.push(standing);
         let known = reader.witness.decided(&self.groups[round.group]);
         if let Outcome::Decided(epoch, primary) = decide(&round.answers, known) {
-            let (least, group) = (round.least, round.group);
+            let (least, begun, group) = (round.least, round.begun, round.group);
             self.rounds.remove(&number);
             let who = self.host_index(&primary);
             let (judged, found) = self.invariants.of(group);
             judged.epochs.owned(epoch, who, found);
             judged.reads.answers(least, epoch, found);
+            judged.told.push(Operation::Read { begun, at: found.now, answer: Some((epoch, primary)) });
         }
     }
 

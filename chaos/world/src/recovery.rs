@@ -2,6 +2,8 @@
 
 use crate::chance::Chance;
 use crate::clock::MS;
+use crate::history::{Log, linearizable_assignment};
+use crate::invariants::Theorem;
 use crate::invariants::heals::{self, Lack};
 use crate::profile::{Plan, Profile};
 use crate::world::World;
@@ -157,11 +159,17 @@ impl World {
     /// All is calm: what was lost is accounted for, and every watcher knows.
     fn settle_histories(&mut self) {
         for group in 0..self.groups.len() {
-            let epoch = self.raft.state.groups[&self.groups[group]].epoch;
+            let known = &self.raft.state.groups[&self.groups[group]];
+            let epoch = known.epoch;
+            let log: Log =
+                known.history.iter().map(|change| (change.epoch, change.primary.clone())).collect();
             let gates = self.gates(group);
             let running = self.nodes.iter().filter(|peer| peer.process.up).map(|peer| peer.id);
             let (judged, found) = self.invariants.of(group);
             judged.watch.settle(running, epoch, found);
+            for broken in linearizable_assignment::check(&judged.told, &log) {
+                found.demand(Theorem::LinearizableAssignment, false, |_| broken.sentence);
+            }
             for (who, _) in gates {
                 let postgres = &self.hosts[who].postgres;
                 let lost = judged.loss.settle(who, &postgres.history, postgres.lsn, found);

@@ -214,6 +214,7 @@ impl World {
     /// What waits, at all processes that run.
     pub(crate) fn judge_queues(&mut self) {
         let found = &mut self.invariants.found;
+        bounded_queues::look_ahead(self.queue.len(), self.nodes.len() + self.hosts.len(), found);
         for peer in self.nodes.iter().filter(|peer| peer.process.goes_on()) {
             let chain = peer.durable.values().map(|kept| kept.chain.len()).max().unwrap_or(0);
             let who = || crate::words::node(peer.id);

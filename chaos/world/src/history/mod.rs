@@ -1,5 +1,6 @@
-//! What a recorded history must show, whoever recorded it: pure functions over plain data, used by the simulation and
-//! by the runs of real processes alike. One file a theorem.
+//! What a recorded history must show, whoever recorded it: pure functions over plain data. One file a theorem. What was
+//! decided and answered is judged in the simulation and with real processes; what watchers were told with real processes,
+//! whose order and gaps are the work of `regentd` and not of the core.
 //!
 //! What may not enter: a clock, a file, or anything of how Regent decides. A verdict rests on what clients were told, on
 //! when they asked, and on what the log holds in the end.

@@ -1,5 +1,7 @@
 //! What must hold, one file a theorem. Each is told what happens, as it happens, and says in a sentence what was broken.
-//! They know the world's own time and what everybody said or did; none of them asks the core whether it is right.
+//! They know the world's own time and what everybody said or did. In two places the core's own arithmetic is used: which
+//! votes make a certificate (`Certificate::new`, checked by the core's rules and by the model), and, where regions stay away
+//! for good, whom the witnesses that are left say that they may name: a group in which they may name nobody is let off.
 
 pub mod bounded_queues;
 pub mod epochs;
@@ -15,6 +17,7 @@ pub mod promoted_only_after_votes;
 pub mod watch;
 
 use crate::clock::MS;
+use crate::history::linearizable_assignment::Operation;
 use regent_core::quorum::Electorate;
 use std::fmt;
 
@@ -144,6 +147,8 @@ pub struct Judged {
     pub watch: watch::Watch,
     /// S7.
     pub reads: linearizable_assignment::Reads,
+    /// What was decided, told and answered, for the checker of recorded histories.
+    pub told: Vec<Operation>,
     /// The electorates there were.
     pub electorates: Vec<Electorate>,
 }

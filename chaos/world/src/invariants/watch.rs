@@ -1,5 +1,6 @@
-//! S6: a watch delivers every change once, in order, and is never silent: epochs strictly increase, an event names who
-//! was decided, and when all is calm every node has told its watchers of the last epoch.
+//! S6, as far as the core goes: what a node comes to know, it can tell its watchers. No two nodes learn of different
+//! primaries of one epoch, and when all is calm every node knows of the last. That a watcher then is told once, in order and
+//! without a gap is done by `regentd`, tested there and judged with real processes (`history::watch`).
 //!
 //! Certificates run ahead of the log (finding F18): an event may jump epochs, and then says which came before it.
 
