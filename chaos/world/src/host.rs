@@ -8,7 +8,7 @@ use crate::process::Process;
 use crate::words::{inst, insts, node, task as words_of};
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
-use regent_core::ids::{Epoch, NodeId};
+use regent_core::ids::{Epoch, InstanceName, NodeId};
 use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
 
@@ -142,9 +142,9 @@ impl World {
         if judged.epochs.opened(epoch, who, found) && !first {
             self.tally.changes[group] += 1;
         }
-        let chosen_at = judged.votes.chosen_at(epoch, who);
-        if let Some(chosen_at) = chosen_at.filter(|_| returned) {
-            self.judge_choice(who, chosen_at, &lineage);
+        let chosen = judged.votes.chosen(epoch, who).map(|(at, rest)| (at, rest.to_vec()));
+        if let Some((at, rest)) = chosen.filter(|_| returned) {
+            self.judge_choice(who, at, &rest, &lineage);
         }
         self.is_over(who);
     }
@@ -157,12 +157,12 @@ impl World {
     }
 
     /// An heir takes over that had not followed the last primary, whose timelines were `lineage`, by votes that nobody asked
-    /// for: there was nobody better.
-    fn judge_choice(&mut self, heir: HostId, chosen_at: u64, lineage: &[Branch]) {
+    /// for: nobody better was in the succession, or it was not known yet for better.
+    fn judge_choice(&mut self, heir: HostId, chosen_at: u64, rest: &[InstanceName], lineage: &[Branch]) {
         let long_before = chosen_at.saturating_sub(KNOWN_BY_ALL + 2 * self.links.longest());
         let better = self.members[self.hosts[heir].group].iter().copied().find(|who| {
             let receives = self.hosts[*who].receives;
-            *who != heir
+            rest.contains(&self.hosts[*who].me.instance)
                 && receives.is_some_and(|(last, since)| Some(&last) == lineage.last() && since < long_before)
         });
         self.invariants.found.demand(Theorem::LossIsAccounted, better.is_none(), |names| {

@@ -2,8 +2,9 @@
 //!
 //! Why an answer is never older than one given before (S7). Whatever was answered before, (e, X), was decided, so a
 //! majority of the electorate of its basis stands at floor e or above. The witnesses asked now are a majority of the
-//! electorate of the highest revision among them; it is the same electorate or one step away from it, so they meet:
-//! the highest floor among them is e or above, and only what is decided *at that floor* is answered.
+//! electorate of the highest revision among them; it is the same electorate or one step away from it, so they meet, in a
+//! member of both: the highest floor among the members asked is e or above, and only what is decided *at that floor* is
+//! answered. The floor of a witness that governs no more says nothing: it may have voted in vain, long ago.
 //!
 //! - The log's word settles its epoch by itself.
 //! - Votes settle an epoch only directly above the log's: further up the log may meanwhile have changed the electorate
@@ -52,7 +53,8 @@ pub fn decide(answers: &[Standing], known: Option<&Certificate>) -> Outcome {
         return Outcome::TooFew { answered: members.len(), needed: majority(electorate.len()) };
     }
     let certified = known.map_or(Epoch(0), Certificate::epoch);
-    let top = answers.iter().map(|answer| answer.floor.max(answer.epoch)).max().unwrap_or_default();
+    let floors = members.iter().map(|answer| answer.floor);
+    let top = floors.chain(answers.iter().map(|answer| answer.epoch)).max().unwrap_or_default();
     let top = top.max(certified);
     let of_log = answers.iter().find(|answer| answer.epoch == top).and_then(|answer| answer.primary.clone());
     if let Some(primary) = of_log {
@@ -194,6 +196,17 @@ mod tests {
         assert_eq!(decide(&two, None), Outcome::TooFew { answered: 2, needed: 3 });
         let three = [at(1, 4, "a"), newest, at(3, 4, "a")];
         assert_eq!(decide(&three, None), decided(5, "a"));
+    }
+
+    #[test]
+    fn a_vote_in_vain_of_who_governs_no_more_holds_nobody_up() {
+        let two: Electorate = [1, 2].map(NodeId).into();
+        let left = |answer| Standing { electorate: two.clone(), ..answer };
+        let answers = [left(at(1, 4, "a")), left(at(2, 4, "a")), left(voted(3, 4, 5, "b"))];
+        assert_eq!(decide(&answers, None), decided(4, "a"));
+        // Of who governs, it does: it may be one of a majority.
+        let answers = [left(at(1, 4, "a")), left(voted(2, 4, 5, "b"))];
+        assert_eq!(decide(&answers, None), Outcome::InTransition(Epoch(5)));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use super::epochs::Epochs;
 use super::{Found, HostId, Theorem};
-use regent_core::ids::{Epoch, NodeId};
+use regent_core::ids::{Epoch, InstanceName, NodeId};
 use regent_core::quorum::{Electorate, is_majority};
 use regent_core::vote::{Certificate, Reason, Vote};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,12 +60,14 @@ impl Votes {
         decides
     }
 
-    /// When a witness named it first for that epoch, if they did so by themselves: no leader had asked for it, and no primary.
-    pub fn chosen_at(&self, epoch: Epoch, named: HostId) -> Option<u64> {
+    /// When a witness named it first for that epoch, and who might have been named instead, if they did so by themselves: no
+    /// leader had asked for it, and no primary.
+    pub fn chosen(&self, epoch: Epoch, named: HostId) -> Option<(u64, &[InstanceName])> {
         let unasked =
             |vote: &Vote| matches!(vote.reason, Reason::Silent | Reason::PostgresDied | Reason::Joined);
         let votes = self.votes.get(&(epoch, named))?;
-        votes.values().all(unasked).then(|| self.first[&(epoch, named)])
+        let shortest = votes.values().map(|vote| &vote.rest[..]).min_by_key(|rest| rest.len())?;
+        votes.values().all(unasked).then(|| (self.first[&(epoch, named)], shortest))
     }
 
     /// An agent released an epoch durably.
@@ -106,7 +108,7 @@ impl Votes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regent_core::ids::{GroupName, InstanceName, Revision};
+    use regent_core::ids::{GroupName, Revision};
     use std::time::Duration;
 
     fn vote(witness: u64, floor: u64) -> Vote {
