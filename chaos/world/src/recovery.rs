@@ -16,6 +16,9 @@ const WRITES: u64 = 15_000 * MS;
 /// How long after that until everybody streams.
 const STREAMS: u64 = 90_000 * MS;
 
+/// For how long they have to.
+const STEADY: u64 = 3_000 * MS;
+
 /// What a region that stays away may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Away {
@@ -66,8 +69,7 @@ impl World {
         if partly || !self.is_sound() {
             return demanded.len() == self.groups.len();
         }
-        self.wait(STREAMS, |world| (0..world.groups.len()).all(|group| world.idle(group).is_empty()));
-        self.run(1_000 * MS);
+        self.wait_until_all_stream();
         for group in 0..self.groups.len() {
             let idle = (!self.idle(group).is_empty()).then_some(Lack::Streaming);
             self.settle_group(group, idle, self.now - begun);
@@ -127,6 +129,19 @@ impl World {
         while self.now < end && self.is_sound() && !well(self) {
             self.run(100 * MS);
             self.judge_queues();
+        }
+    }
+
+    /// A standby streams from the moment it is connected, also one that learns only then that it went too far on an old
+    /// timeline: so all have to for a while.
+    fn wait_until_all_stream(&mut self) {
+        let streams = |world: &World| (0..world.groups.len()).all(|group| world.idle(group).is_empty());
+        let end = self.now + STREAMS;
+        let mut since = None;
+        while self.now < end && self.is_sound() && since.is_none_or(|since| self.now < since + STEADY) {
+            self.run(100 * MS);
+            self.judge_queues();
+            since = streams(self).then(|| since.unwrap_or(self.now));
         }
     }
 
