@@ -234,8 +234,9 @@ impl Planner<'_> {
 
     fn usable(&self, name: &InstanceName, epoch: Epoch) -> bool {
         let Some(report) = self.view.fresh(self.group, name, self.now) else { return false };
-        // Who claims an epoch was decided, whether or not the leader has heard of it.
-        let owner = self.view.current(self.group).1 == Some(name) || report.claims.is_some();
+        // Who claims an epoch, or has acted on one since given up, was decided, whether or not the leader has heard of it.
+        let (known, primary) = self.view.current(self.group);
+        let owner = primary == Some(name) || report.claims.is_some() || report.acted > known;
         report.declined < epoch && (report.ready || (owner && self.group.holds_data(report.role)))
     }
 }

@@ -5,7 +5,8 @@
 use regent_core::agent::{self, Agent, Identity, Observation, Task};
 use regent_core::command::{Command, Instance, Node, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, Revision, Seq};
-use regent_core::message::{Report, Role, Solicit, ToAgent, ToNode};
+use regent_core::message::{Report, Role, Solicit, Standing, ToAgent, ToNode};
+use regent_core::plan::{Action, plan};
 use regent_core::quorum::Electorate;
 use regent_core::read::{Outcome, decide};
 use regent_core::state::{Applied, Group, MAX_INSTANCES, Rejected, State};
@@ -432,6 +433,43 @@ fn a_declined_epoch_is_never_acted_on() {
     };
     assert_eq!(decided(3), Epoch(0));
     assert_eq!(decided(4), Epoch(4));
+}
+
+/// An epoch can be decided, acted on and given up before anybody who lives to lead has written it down: its votes were for
+/// witnesses and the heir alone. Its primary, stopped as it is, may be the only one that a majority may name.
+#[test]
+fn a_leader_that_never_heard_of_a_decision_counts_on_the_one_that_acted_on_it() {
+    let state = begun();
+    let known = &state.groups[&group()];
+    let late = Time::ZERO + known.terms.suspicion * 4;
+    let standing = |witness: u64, floor: u64, named: &str| Standing {
+        group: group(),
+        witness: NodeId(witness),
+        floor: Epoch(floor),
+        named: Some(instance(named)),
+        epoch: known.epoch,
+        primary: known.primary.clone(),
+        revision: known.revision,
+        electorate: known.electorate.clone(),
+        promised: None,
+        may_name: vec![instance(named), instance("b")],
+        hears: Vec::new(),
+    };
+    let solicited = |acted: u64| {
+        let mut view = View::default();
+        view.look(&state, Time::ZERO);
+        for (witness, floor, named) in [(1, 4, "a"), (2, 6, "c"), (3, 5, "b")] {
+            view.standing(standing(witness, floor, named), late);
+        }
+        let stopped = Report { ready: false, role: Role::Stopped, streaming: false, ..report("b", 1) };
+        view.report(Report { acted: Epoch(acted), ..stopped }, late);
+        plan(&state, &view, late, 0).into_iter().find_map(|action| match action {
+            Action::Solicit(solicit) => Some((solicit.epoch, solicit.named)),
+            _ => None,
+        })
+    };
+    assert_eq!(solicited(1), None, "it stopped as a standby, and is not ready");
+    assert_eq!(solicited(2), Some((Epoch(7), instance("b"))));
 }
 
 fn primary() -> Observation {
