@@ -40,14 +40,7 @@ enum Command {
     /// Switches the rules off one at a time and shows which tests notice; exit 1 if none does
     Mutants(mutants::Options),
     /// Walks through every order of events in small clusters, by the core's own functions; no process is started
-    Model {
-        /// Which configurations; all when left out
-        #[arg(value_name = "NAME")]
-        names: Vec<String>,
-        /// For how long at most, all together
-        #[arg(long, default_value_t = 4.0, value_name = "M")]
-        minutes: f64,
-    },
+    Model(model::Args),
     /// Waits for the end of its standard input, then ends all that works in a run's directory
     #[command(hide = true)]
     Reap { run: PathBuf, leases: PathBuf },
@@ -152,9 +145,9 @@ impl Bench {
 fn main() -> ExitCode {
     let work = match Args::parse().command {
         Command::Reap { run, leases } => return reap(&run, &leases),
-        Command::Sim(args) => return sim::run(&args),
+        Command::Sim(args) => return exit(sim::run(&args)),
         Command::Mutants(options) => return mutants::run(&options),
-        Command::Model { names, minutes } => return exit(model::run(&names, minutes)),
+        Command::Model(args) => return exit(model::run(&args)),
         Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
         Command::Bench { what } => what.work(),
     };

@@ -29,7 +29,7 @@ pub struct Outcome {
     pub states: usize,
     /// How many different ones.
     pub unique_states: usize,
-    /// How many states were continued fairly to see whether they are wedges.
+    /// How many states were continued fairly, to see whether they are wedges: a sample of the different ones.
     pub continued: usize,
     /// How many of these continuations, each with a region lost, end with nobody left who may be named: a person has to
     /// choose (finding F11c).

@@ -71,6 +71,8 @@ pub struct Config {
     pub clocks: Vec<Vec<Clock>>,
     /// What becomes of the letters.
     pub letters: Letters,
+    /// How many reports on the same way stay deliverable: the last, or older ones as well, after newer ones too.
+    pub reports: usize,
     /// What may go wrong, and how often.
     pub faults: Faults,
     /// What one who thinks it leads may ask every witness for, at any time: epoch and instance.
@@ -115,6 +117,7 @@ fn plain(name: &'static str, covers: &'static str) -> Config {
             word: Delivery::AtOnce,
             releases: Delivery::Free,
         },
+        reports: 1,
         faults: Faults::default(),
         solicits: Vec::new(),
         declines: Vec::new(),
@@ -134,6 +137,7 @@ fn votes_only() -> Letters {
 pub fn configurations() -> Vec<Config> {
     vec![
         silence(),
+        late_claims(),
         drift(),
         witness_restarts(),
         agent_restarts(),
@@ -155,6 +159,19 @@ fn silence() -> Config {
     );
     config.letters.ballots = Delivery::Free;
     config.letters.decisions = Delivery::Free;
+    config
+}
+
+fn late_claims() -> Config {
+    let mut config = plain(
+        "late-claims",
+        "claims and promises lost, doubled and overtaken by newer ones; a primary claims, falls silent, is voted out",
+    );
+    config.ticks = 3;
+    config.epochs = 2;
+    config.reports = 2;
+    config.letters.answers = Delivery::Free;
+    config.letters.votes = Delivery::AtOnce;
     config
 }
 

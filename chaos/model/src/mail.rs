@@ -1,5 +1,8 @@
-//! Letters between processes. All that was ever sent stays deliverable: a letter that is never taken was lost, one that
-//! is taken twice was duplicated, one that is taken late was overtaken. So loss, duplication and delay need no action.
+//! Letters between processes. What was sent stays deliverable: a letter that is never taken was lost, one that is taken
+//! twice was duplicated, one that is taken late was overtaken. So loss, duplication and delay need no action.
+//!
+//! Of reports, which come again and again, only the last few on a way stay: how many, the configuration says. With one, a
+//! report may be lost and doubled, and is not overtaken by a newer one on the same way.
 
 use crate::kept::hash_of;
 use crate::words::{inst, witness};
@@ -34,13 +37,16 @@ impl Hash for Mail {
 }
 
 impl Mail {
-    /// A letter is on its way; a report's place is taken by a newer one on the same way.
-    pub fn send(&mut self, letter: Letter) {
+    /// A letter is on its way; of reports on the same way, only the last so many stay.
+    pub fn send(&mut self, letter: Letter, reports: usize) {
         let hash = hash_of(&letter);
         if let Letter::Witness(from, to, ToWitness::Report(_)) = &letter {
-            self.letters.retain(|(_, old)| {
-                !matches!(&**old, Letter::Witness(f, t, ToWitness::Report(_)) if f == from && t == to)
-            });
+            let same_way = |old: &Letter| matches!(old, Letter::Witness(f, t, ToWitness::Report(_)) if f == from && t == to);
+            let older: Vec<usize> =
+                (0..self.letters.len()).filter(|at| same_way(&self.letters[*at].1)).collect();
+            if older.len() >= reports {
+                self.letters.remove(older[0]);
+            }
         }
         self.letters.push((hash, Arc::new(letter)));
     }

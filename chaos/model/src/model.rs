@@ -132,7 +132,8 @@ impl Model for Explored {
         ]
     }
 
+    /// What lies beyond is not gone on from; a theorem broken by the step that leads there is judged all the same.
     fn within_boundary(&self, world: &World) -> bool {
-        world.oath.highest() <= Epoch(self.config.epochs)
+        world.oath.breach.is_some() || world.oath.highest() <= Epoch(self.config.epochs)
     }
 }

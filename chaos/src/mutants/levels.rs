@@ -1,7 +1,10 @@
 //! The levels of test that are asked, in this order: first the world, which knows only what is promised and nothing of how
 //! it is kept, then the quick ones, which know each rule; the model check, which takes longest, last.
 
+use std::fmt;
+
 use regent_core::mutant::Mutant;
+use regent_world::Theorem;
 
 use super::{models, tests_of_core, worlds};
 
@@ -18,12 +21,41 @@ pub trait Level {
 pub struct Caught {
     /// How soon, or how widely: `seed 7`, `3 of 39 scripts`.
     pub by: String,
+    /// What was broken first.
+    pub broke: Broke,
     /// What it saw.
     pub seen: String,
 }
 
-/// All levels, ready to be asked.
-pub fn all() -> anyhow::Result<Vec<Box<dyn Level>>> {
-    let [rules, golden] = tests_of_core::build()?;
-    Ok(vec![Box::new(worlds::Worlds), Box::new(rules), Box::new(golden), Box::new(models::Models)])
+/// What a level saw broken first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Broke {
+    /// A theorem, in the simulated world.
+    Theorem(Theorem),
+    /// A theorem, in the model check.
+    Modelled(&'static str),
+    /// What a test of a rule expects.
+    Rule,
+    /// What a script expects.
+    Script,
+    /// Nothing that is claimed: the world could not go on. No check has failed, so nobody has noticed.
+    Panic,
+}
+
+impl fmt::Display for Broke {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broke::Theorem(theorem) => theorem.fmt(f),
+            Broke::Modelled(theorem) => f.pad(theorem),
+            Broke::Rule => f.pad("a rule's test"),
+            Broke::Script => f.pad("a script"),
+            Broke::Panic => f.pad("only a panic"),
+        }
+    }
+}
+
+/// All levels.
+pub fn all() -> Vec<Box<dyn Level>> {
+    let [rules, golden] = tests_of_core::all();
+    vec![Box::new(worlds::Worlds), Box::new(rules), Box::new(golden), Box::new(models::Models)]
 }

@@ -1,34 +1,38 @@
-//! The core's own tests as levels: its rules one by one, and its golden scripts. They are built once, with the mutants in
-//! them, and are told by `MUTANT` in their environment which to switch off.
+//! The core's own tests as levels: its rules one by one, and its golden scripts. They are built when they are asked first,
+//! with the mutants in them, and are told by `MUTANT` in their environment which to switch off.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
 use regent_core::mutant::Mutant;
 
-use super::levels::{Caught, Level};
+use super::levels::{Broke, Caught, Level};
 
 /// A test program of the core.
 pub struct Tests {
     name: &'static str,
-    program: PathBuf,
+    program: OnceCell<PathBuf>,
 }
 
-/// Builds the rules and the golden scripts.
-pub fn build() -> anyhow::Result<[Tests; 2]> {
+/// The rules and the golden scripts.
+pub fn all() -> [Tests; 2] {
+    ["rules", "golden"].map(|name| Tests { name, program: OnceCell::new() })
+}
+
+fn build(name: &str) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .args(["test", "--no-run", "--message-format=json", "--package=regent-core", "--features=mutants"])
-        .args(["--test=rules", "--test=golden"])
+        .args(["--test", name])
         .current_dir(workspace())
         .output()
         .context("running cargo to build the core's tests")?;
     let log = String::from_utf8_lossy(&built.stderr);
     ensure!(built.status.success(), "the core's tests cannot be built:\n{log}");
     let messages = String::from_utf8_lossy(&built.stdout);
-    let find = |name| program(&messages, name).map(|program| Tests { name, program });
-    Ok([find("rules")?, find("golden")?])
+    program(&messages, name)
 }
 
 fn workspace() -> &'static Path {
@@ -43,19 +47,31 @@ fn program(messages: &str, name: &str) -> anyhow::Result<PathBuf> {
     program.with_context(|| format!("cargo built no test program {name}"))
 }
 
+impl Tests {
+    /// Built when it is needed first.
+    fn program(&self) -> anyhow::Result<&Path> {
+        if self.program.get().is_none() {
+            let program = build(self.name)?;
+            self.program.get_or_init(|| program);
+        }
+        self.program.get().map(PathBuf::as_path).context("it was built a moment ago")
+    }
+}
+
 impl Level for Tests {
     fn name(&self) -> &'static str {
         self.name
     }
 
     fn catch(&self, mutant: Option<Mutant>) -> anyhow::Result<Option<Caught>> {
-        let mut test = Command::new(&self.program);
+        let program = self.program()?;
+        let mut test = Command::new(program);
         test.env_remove("MUTANT").env_remove("SCRIPT").env_remove("UPDATE_GOLDEN");
         test.env("RUST_BACKTRACE", "0").current_dir(workspace().join("coordinator/core"));
         if let Some(mutant) = mutant {
             test.env("MUTANT", mutant.name());
         }
-        let ended = test.output().with_context(|| format!("running {}", self.program.display()))?;
+        let ended = test.output().with_context(|| format!("running {}", program.display()))?;
         let output = String::from_utf8_lossy(&ended.stdout);
         Ok((!ended.status.success()).then(|| verdict(&output)))
     }
@@ -67,7 +83,7 @@ fn verdict(output: &str) -> Caught {
     let (at, why) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     // The scripts are one test, which counts them itself.
     if let Some((scripts, why)) = why.split_once(" scripts: ") {
-        return Caught { by: format!("{scripts} scripts"), seen: why.to_owned() };
+        return Caught { by: format!("{scripts} scripts"), broke: Broke::Script, seen: why.to_owned() };
     }
     let test = at.split('\'').nth(1).unwrap_or_default();
     let result = output.lines().rev().find_map(|line| line.strip_prefix("test result: FAILED. "));
@@ -76,7 +92,11 @@ fn verdict(output: &str) -> Caught {
         part.and_then(|number| number.trim().parse::<usize>().ok()).unwrap_or(0)
     };
     let (passed, failed) = (count(" passed"), count(" failed"));
-    Caught { by: format!("{failed} of {} tests", passed + failed), seen: format!("{test}: {why}") }
+    Caught {
+        by: format!("{failed} of {} tests", passed + failed),
+        broke: Broke::Rule,
+        seen: format!("{test}: {why}"),
+    }
 }
 
 #[cfg(test)]

@@ -203,9 +203,10 @@ impl World {
     ) {
         let peer = &mut self.nodes[at];
         let group = Box::new(peer.state.groups[name].clone());
-        let (epoch, primary) = (group.epoch, group.primary.clone());
+        // Watchers are told of what the log's history says, as the coordinator tells them.
+        let change = group.history.last().map(|change| (change.epoch, change.primary.clone()));
         out.extend(peer.witness.step(witness::Event::Applied(group), now));
-        if let Some(primary) = primary {
+        if let Some((epoch, primary)) = change {
             self.learns(at, name, epoch, &primary);
         }
     }

@@ -88,11 +88,16 @@ mutants! {
     InterruptedGoesOn: "A primary goes on with its own timeline although another was primary in between.",
 
     // What who asks, or waits, must not be given.
+    TurningIgnored: "Who still has to be rewound to the primary is named before who follows it: an epoch is lost whole.",
     TimelineIgnored: "A standby on an older timeline than the primary's stands in the succession.",
     MinorityRead: "A read is answered by fewer than a majority of the witnesses.",
 
     // What keeps a group alive, and calm.
     PendingForgotten: "A claim without a lease keeps a solicited vote waiting for ever (F11a).",
+    NeverBacksOff: "A witness whose vote nobody claimed hardly waits before it votes again, and again.",
+    OneGroupAtATime: "A witness hears no other group while one waits for the log to record its vote.",
+    HeirAwaitsLog: "An heir that holds its certificate waits for the leader to record it.",
+    SuccessionKept: "A succession that stands is never changed: who comes back is not in it again.",
     Impatient: "A witness has no patience beyond its promise: any lapse costs a promotion.",
 }
 

@@ -150,6 +150,9 @@ impl Planner<'_> {
     }
 
     fn set_succession(&self) -> Option<Action> {
+        if mutant::on(Mutant::SuccessionKept) && !self.group.succession.is_empty() {
+            return None;
+        }
         let succession = succession::desired(self.group, self.view, self.now);
         (succession != self.group.succession).then(|| {
             Action::Propose(Command::SetSuccession {

@@ -74,7 +74,7 @@ fn obstacle(
 /// as this was reported. Who has not may hold what that primary's history left behind, and lack all that is in it.
 pub fn has_turned(report: &Report, since: Epoch, primary: Option<&Report>) -> bool {
     let older = primary.is_some_and(|primary| report.position.timeline < primary.position.timeline);
-    report.followed >= since && !older
+    (report.followed >= since && !older) || mutant::on(Mutant::TurningIgnored)
 }
 
 /// How many bytes of WAL an instance is behind the primary's last reported position; `None` without a primary's report.

@@ -86,7 +86,7 @@ impl<'a> Play<'a> {
         match delivery(&self.letters, &letter) {
             Delivery::AtOnce => self.at_once.push_back(letter),
             Delivery::Free if self.world.mail.holds(&letter) => {}
-            Delivery::Free => self.world.mail.change().send(letter),
+            Delivery::Free => self.world.mail.change().send(letter, self.config.reports),
             Delivery::Never => {}
         }
     }

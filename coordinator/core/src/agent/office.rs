@@ -43,7 +43,8 @@ impl Agent {
 
     /// Acts on a decision that makes this instance primary, if it may.
     pub(super) fn take_office(&mut self, now: Time, out: &mut Vec<Effect>) {
-        if let Some(certificate) = self.collected().or_else(|| self.shown.clone()) {
+        let held = self.collected().or_else(|| self.shown.clone());
+        if let Some(certificate) = held.filter(|_| !mutant::on(Mutant::HeirAwaitsLog)) {
             self.act(Decided::by(&certificate), Some(certificate), now, out);
         }
         // Not what was heard and lost with a restart: without the certificate there is no electorate to count by.

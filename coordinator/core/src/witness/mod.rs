@@ -20,6 +20,7 @@ pub use seat::{Durable, LINKING, Link};
 
 use crate::ids::{GroupName, InstanceName, NodeId};
 use crate::message::{Release, Report, Solicit, Standing, ToAgent, ToNode};
+use crate::mutant::{self, Mutant};
 use crate::state::Group;
 use crate::time::Time;
 use crate::vote::{Certificate, Vote};
@@ -83,6 +84,7 @@ impl Witness {
         self.notice_stall(now);
         match event {
             Event::Applied(group) => self.applied(*group, now, &mut out),
+            Event::Report(report) if self.deaf_to(&report.group) => {}
             Event::Report(report) => {
                 let group = report.group.clone();
                 self.at(&group, now, &mut out, |seat, now, out| seat.report(report, now, out));
@@ -107,6 +109,12 @@ impl Witness {
             }
         }
         out
+    }
+
+    /// Whether another group keeps this witness from hearing that one: none does, each has its seat.
+    fn deaf_to(&self, group: &GroupName) -> bool {
+        let waits = |(other, seat): (&GroupName, &Seat)| other != group && seat.link().is_some();
+        mutant::on(Mutant::OneGroupAtATime) && self.seats.iter().any(waits)
     }
 
     /// A time in which this witness did not run itself is nobody's silence: what was said in it is still to be read.

@@ -238,6 +238,9 @@ impl Seat {
     }
 
     fn patience(&self) -> Duration {
+        if self.unclaimed > 0 && mutant::on(Mutant::NeverBacksOff) {
+            return REPEAT / 4;
+        }
         let terms = &self.durable.group.terms;
         let suspicion = if mutant::on(Mutant::Impatient) { terms.ttl } else { terms.suspicion };
         suspicion * (1 << self.unclaimed.saturating_sub(1).min(4))
