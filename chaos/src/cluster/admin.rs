@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use regent_client::{Client, Error, GroupName, GroupStatus, InstanceName, InstanceStatus, NewGroup, NodeId};
 use regent_client::{Options, Status};
 use regent_core::message::Role;
+use regent_world::history::Log;
 
 use super::Cluster;
 use super::topology::{GROUP, REGIONS, instance, region_of};
@@ -112,6 +113,12 @@ impl Admin {
     pub async fn transfer_leader(&self, to: usize) -> anyhow::Result<()> {
         self.client.transfer_leader(NodeId(to as u64 + 1)).await?;
         Ok(())
+    }
+
+    /// Who was primary in which epoch, by the log.
+    pub async fn log(&self) -> anyhow::Result<Log> {
+        let changes = self.client.history(&group()?).await?;
+        Ok(changes.into_iter().map(|change| (change.epoch, change.primary)).collect())
     }
 
     /// What a node knows: every agent reports to each of them.

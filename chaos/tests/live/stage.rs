@@ -1,13 +1,15 @@
 //! The stage: three regions, their clients, and what was remembered of every write since the stage was built.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use regent_chaos::cluster::admin::{View, wait_for};
+use regent_chaos::askers::Askers;
+use regent_chaos::cluster::admin::{self, Admin, View, wait_for};
 use regent_chaos::cluster::topology::{REGIONS, RoundTrips};
 use regent_chaos::cluster::{Cluster, evidence};
 use regent_chaos::demo::{fault::bring_home, setup};
@@ -31,6 +33,7 @@ pub struct Stage {
     pub cluster: Cluster,
     pub history: History,
     account: Account,
+    askers: Askers,
     tails: Vec<Tail>,
     lost: BTreeSet<u64>,
     copies: usize,
@@ -65,7 +68,9 @@ impl Stage {
     async fn build() -> anyhow::Result<Stage> {
         let (cluster, account) = setup::start(RoundTrips::parse("60,80,140")?).await?;
         let history = History::create(&cluster.run_dir().path().join("history.jsonl"))?;
-        Ok(Stage { cluster, history, account, tails: Vec::new(), lost: BTreeSet::new(), copies: 0 })
+        let nodes: Vec<SocketAddr> = (0..REGIONS.len()).map(|region| cluster.node(region)).collect();
+        let askers = Askers::start(&nodes, &admin::group()?)?;
+        Ok(Stage { cluster, history, account, askers, tails: Vec::new(), lost: BTreeSet::new(), copies: 0 })
     }
 
     async fn played(
@@ -205,6 +210,18 @@ impl Stage {
         let accounted = accounted_rows::check(&writes, &rows, &self.tails, &self.lost);
         ensure!(accounted.holds(), "rows are missing, or from nowhere: {accounted:?}");
         self.lost.extend(&accounted.lost);
+        self.verdict_of_askers().await
+    }
+
+    /// Judges everything that clients were told of who leads.
+    async fn verdict_of_askers(&self) -> anyhow::Result<()> {
+        let log = Admin::of(&self.cluster)?.log().await?;
+        let last = log.last_key_value().map(|(epoch, _)| *epoch).context("a whole group has an epoch")?;
+        self.seen("all watchers are told", || (self.askers.watched_up_to() >= last).then_some(())).await?;
+        let before = self.askers.answered();
+        self.seen("reads are answered", || (self.askers.answered() > before + WARM).then_some(())).await?;
+        let found = self.askers.check(&log, &self.events(0));
+        ensure!(found.is_empty(), "S6 or S7 is broken: {found:?}");
         Ok(())
     }
 
