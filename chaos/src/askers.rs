@@ -19,7 +19,8 @@ use watch::What;
 /// Between an answer and the next question.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// All of them; they end when this is dropped.
+/// All of them; they end when this is dropped. By default there are none.
+#[derive(Default)]
 pub struct Askers {
     told: Arc<Mutex<Told>>,
     /// Aborted with it.

@@ -68,8 +68,7 @@ impl Stage {
     async fn build() -> anyhow::Result<Stage> {
         let (cluster, account) = setup::start(RoundTrips::parse("60,80,140")?).await?;
         let history = History::create(&cluster.run_dir().path().join("history.jsonl"))?;
-        let nodes: Vec<SocketAddr> = (0..REGIONS.len()).map(|region| cluster.node(region)).collect();
-        let askers = Askers::start(&nodes, &admin::group()?)?;
+        let askers = Askers::default();
         Ok(Stage { cluster, history, account, askers, tails: Vec::new(), lost: BTreeSet::new(), copies: 0 })
     }
 
@@ -83,6 +82,9 @@ impl Stage {
             view.is_whole() && view.primary == Some(HOME) && view.leader == Some(HOME)
         })
         .await?;
+        // They live on the scenario's runtime, and end with it.
+        let nodes: Vec<SocketAddr> = (0..REGIONS.len()).map(|region| self.cluster.node(region)).collect();
+        self.askers = Askers::start(&nodes, &admin::group()?)?;
         scenario(self).await
     }
 
