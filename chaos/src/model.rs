@@ -42,15 +42,15 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         "{:<18} {:>11} {:>11} {:>9} {:>7} {:>6}  bounds    verdict",
         "", "states", "different", "continued", "forlorn", "depth"
     );
+    // Each takes a little longer than its share. That must not be at the cost of the last, which would not be looked at.
+    let least = share(args.minutes, chosen.len(), threads) / 2;
     let waiting = Mutex::new(chosen.iter().enumerate());
     let worker = || {
         let mut held = true;
         while let Some((at, config)) = waiting.lock().expect("no worker panics with it").next() {
             let left = end.saturating_duration_since(Instant::now());
-            let outcome = check(
-                config,
-                Budget { states: None, depth: None, time: share(left, chosen.len() - at, threads) },
-            );
+            let time = share(left, chosen.len() - at, threads).max(least);
+            let outcome = check(config, Budget { states: None, depth: None, time });
             println!("{}", line(config, &outcome));
             held &= sound(&outcome);
         }
