@@ -14,7 +14,7 @@ pub struct Args {
     /// Which configurations; all when left out
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// For how long at most, all together
+    /// For about how long, all together: each configuration gets at least half of its share
     #[arg(long, default_value = "4", value_name = "M", value_parser = minutes)]
     minutes: Duration,
 }
