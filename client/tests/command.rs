@@ -139,7 +139,7 @@ fn healthy() -> v1::Status {
             lost_bytes: 0,
             words: String::new(),
         }),
-        troubles: vec![],
+        ..Default::default()
     };
     v1::Status {
         cluster: "prod".into(),

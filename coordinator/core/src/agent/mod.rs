@@ -70,7 +70,8 @@ pub enum Effect {
     Close,
     /// Tell one witness; if its stream is gone the message is lost.
     Send(NodeId, ToWitness),
-    /// Begin this; its end comes back as `Done`. One at a time.
+    /// Begin this; its end comes back as `Done`. One at a time, but for a stop at once, which does not wait for a
+    /// checkpoint.
     Start(Task),
     /// For the audit and the log.
     Note(Note),

@@ -185,11 +185,14 @@ impl Agent {
     }
 
     pub(super) fn done(&mut self, task: Task, result: Result<(), String>, now: Time, out: &mut Vec<Effect>) {
+        if matches!(task, Task::Checkpoint { .. }) && self.postgres.task.as_ref() != Some(&task) {
+            return; // Postgres was stopped meanwhile
+        }
         self.postgres.task = None;
         let handing_over = self.handing_over().is_some();
         match (&task, result) {
-            (Task::Checkpoint { .. }, result) => return self.checkpointed(result, now, out),
-            (Task::StopCleanly, result) if handing_over => return self.stopped(result, now, out),
+            (Task::Checkpoint { .. }, result) => self.checkpointed(result, now, out),
+            (Task::StopCleanly, result) if handing_over => self.stopped(result, now, out),
             (_, result) => self.ended(task, result, now, out),
         }
     }
@@ -293,8 +296,13 @@ impl Agent {
     pub(super) fn drive(&mut self, now: Time, out: &mut Vec<Effect>) {
         // Until it has heard of its group it cannot tell whether the directory holds the group's database.
         let usable = self.group.is_some() && !self.foreign();
-        let idle = self.postgres.known && self.postgres.task.is_none() && usable;
-        let Some((task, why)) = self.next_task(now).filter(|_| idle) else { return };
+        let Some((task, why)) = self.next_task(now).filter(|_| self.postgres.known && usable) else { return };
+        // Nothing is begun beside another task; but fencing does not wait for a checkpoint.
+        let waits =
+            |running: &Task| !matches!((running, &task), (Task::Checkpoint { .. }, Task::StopImmediately));
+        if self.postgres.task.as_ref().is_some_and(waits) {
+            return;
+        }
         // Fencing never waits for a task that failed before.
         if now < self.postgres.retry_at && task != Task::StopImmediately {
             return;

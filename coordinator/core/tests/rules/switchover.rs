@@ -147,6 +147,22 @@ fn a_long_checkpoint_is_followed_by_another() {
     assert_eq!(starts(&effects), Some(Task::StopCleanly));
 }
 
+/// Who has been overtaken is stopped at once, whatever a checkpoint still has to write.
+#[test]
+fn fencing_does_not_wait_for_the_checkpoint() {
+    let (mut agent, task) = asked();
+    let mut state = begun();
+    let of = state.groups[&group()].clone();
+    state
+        .apply(&record(vec![vote(&of, 2, 2, "b", 2), vote(&of, 3, 2, "b", 2)], None))
+        .expect("as it should be");
+    let overtaken = ToAgent::Known(Box::new(state.groups[&group()].clone()));
+    let effects = agent.step(agent::Event::Heard(NodeId(1), overtaken), Time::ZERO);
+    assert_eq!((starts(&effects), closes(&effects)), (Some(Task::StopImmediately), true));
+    let effects = agent.step(done(task, Err("the server was stopped")), Time::ZERO);
+    assert_eq!(starts(&effects), None, "the stop is still under way: {effects:?}");
+}
+
 /// Postgres dies while it prepares: that is a death like any other, and no switchover.
 #[test]
 fn a_postgres_that_dies_before_it_stops_is_replaced_by_the_heir() {
