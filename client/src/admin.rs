@@ -6,10 +6,10 @@
 use crate::error::Error;
 use crate::leadership::Client;
 use crate::wire;
-use regent_core::ids::{GroupName, InstanceName, NodeId};
+use regent_core::ids::{GroupName, NodeId};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Change, Group};
-use regent_proto::api::{Assignment, NewElectorate, NewGroup, Status, Switchover};
+use regent_proto::api::{Assignment, NewElectorate, NewGroup, Status, Switchover, SwitchoverPlan};
 
 impl Client {
     /// Creates a group.
@@ -45,18 +45,21 @@ impl Client {
         self.connection.read(|attempt| wire::history(attempt, group.clone())).await
     }
 
-    /// Moves the primary to that instance, or to the heir; returns when the new primary is decided. Writes wait
-    /// meanwhile, none fails.
+    /// Moves the primary; returns when the new primary is decided. Commits wait meanwhile, none fails. The deadline of
+    /// the call has to be longer than [`Switchover::wait`].
     ///
     /// # Errors
-    /// [`Error::Refused`] says why it cannot be done; [`Error::NotFound`] names what there is.
-    pub async fn switchover(
-        &self,
-        group: &GroupName,
-        to: Option<&InstanceName>,
-    ) -> Result<Assignment, Error> {
-        let wish = Switchover { group: group.clone(), to: to.cloned() };
+    /// [`Error::Refused`] says why it cannot be done, or why it was called off; [`Error::NotFound`] names what there is.
+    pub async fn switchover(&self, wish: &Switchover) -> Result<Assignment, Error> {
         self.connection.write(|attempt| wire::switchover(attempt, wish.clone())).await
+    }
+
+    /// What a switchover would do. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] says why it would be refused; [`Error::NotFound`] names what there is.
+    pub async fn plan_switchover(&self, wish: &Switchover) -> Result<SwitchoverPlan, Error> {
+        self.connection.read(|attempt| wire::plan_switchover(attempt, wish.clone())).await
     }
 
     /// Changes who governs a group; returns when the electorate is the one asked for.

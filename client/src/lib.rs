@@ -57,4 +57,5 @@ pub use regent_core::quorum::Electorate;
 pub use regent_core::state::{Change, Group};
 pub use regent_proto::api::{
     Assignment, Consistency, Forecast, GroupStatus, InstanceStatus, NewGroup, NodeStatus, Primary, Status,
+    Switching, Switchover, SwitchoverPlan,
 };

@@ -4,7 +4,7 @@ use futures::{Stream, StreamExt};
 use regent_core::ids::{GroupName, NodeId};
 use regent_core::state::{Change, Group};
 use regent_proto::api::{
-    Assignment, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, Told, WatchQuery,
+    Assignment, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, SwitchoverPlan, Told, WatchQuery,
 };
 use regent_proto::convert::ConvertError;
 use regent_proto::v1::admin_client::AdminClient;
@@ -102,6 +102,11 @@ pub(crate) async fn history(attempt: Attempt, group: GroupName) -> Result<Vec<Ch
 
 pub(crate) async fn switchover(attempt: Attempt, wish: Switchover) -> Result<Assignment, Fault> {
     let answer = attempt.admin().switchover(attempt.request(wish.into())).await?;
+    Ok(answer.into_inner().try_into()?)
+}
+
+pub(crate) async fn plan_switchover(attempt: Attempt, wish: Switchover) -> Result<SwitchoverPlan, Fault> {
+    let answer = attempt.admin().plan_switchover(attempt.request(wish.into())).await?;
     Ok(answer.into_inner().try_into()?)
 }
 

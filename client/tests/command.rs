@@ -24,11 +24,26 @@ struct Ran {
     err: String,
 }
 
+/// With time for several looks at the status.
+async fn regent_at_leisure(node: &Node, args: &[&str]) -> Ran {
+    regent_within("5s", &node.endpoint(), args, PLAIN, "").await
+}
+
 async fn regent_at(endpoint: &str, args: &[&str], terminal: Terminal, answer: &str) -> Ran {
+    regent_within("300ms", endpoint, args, terminal, answer).await
+}
+
+async fn regent_within(
+    timeout: &str,
+    endpoint: &str,
+    args: &[&str],
+    terminal: Terminal,
+    answer: &str,
+) -> Ran {
     let (mut out, mut err, mut input) = (Vec::new(), Vec::new(), Cursor::new(answer.to_owned()));
     let session = Session { out: &mut out, err: &mut err, input: &mut input, terminal };
     let all =
-        ["regent", "--timeout", "300ms", "--endpoints", endpoint].into_iter().chain(args.iter().copied());
+        ["regent", "--timeout", timeout, "--endpoints", endpoint].into_iter().chain(args.iter().copied());
     let exit = run(all, session).await;
     Ran { exit, out: String::from_utf8(out).unwrap(), err: String::from_utf8(err).unwrap() }
 }
@@ -124,7 +139,7 @@ fn healthy() -> v1::Status {
             lost_bytes: 0,
             words: String::new(),
         }),
-        troubles: vec![],
+        ..Default::default()
     };
     v1::Status {
         cluster: "prod".into(),
@@ -253,7 +268,11 @@ async fn a_switchover_says_what_it_will_do_and_asks() {
     let somebody = Terminal { interactive: true, ..PLAIN };
     let no = regent_at(&node.endpoint(), &["switchover", "orders"], somebody, "n\n").await;
     assert_eq!(no.exit, Exit::Refused);
-    assert!(no.err.contains("moves from orders-us-east to orders-us-west (0 B behind)"), "{}", no.err);
+    assert!(
+        no.err.contains("moves from orders-us-east to orders-us-west (0 B behind). Commits wait"),
+        "{}",
+        no.err
+    );
     assert!(!node.calls().iter().any(|call| call.starts_with("switchover")), "nothing was confirmed");
     let yes = regent_at(&node.endpoint(), &["switchover", "orders"], somebody, "y\n").await;
     assert_eq!(
@@ -264,21 +283,86 @@ async fn a_switchover_says_what_it_will_do_and_asks() {
     );
     let forced = regent(&node, &["switchover", "orders", "--to", "orders-eu-west", "--yes"]).await;
     assert_eq!(forced.exit, Exit::Ok);
-    let there = regent(&node, &["switchover", "orders", "--to", "orders-us-east", "--yes"]).await;
-    assert_eq!(there.exit, Exit::Ok);
+    for there in ["orders-us-east", "us-east"] {
+        let there = regent(&node, &["switchover", "orders", "--to", there, "--yes"]).await;
+        assert_eq!(there.exit, Exit::Ok);
+    }
     let calls: Vec<_> = node.calls().into_iter().filter(|call| call.starts_with("switchover")).collect();
-    assert_eq!(calls, ["switchover to orders-us-west", "switchover to orders-eu-west"]);
+    assert_eq!(
+        calls,
+        ["switchover to orders-us-west, wait Some(5000)", "switchover to orders-eu-west, wait Some(5000)"]
+    );
+}
+
+/// The steps as the nodes tell them, and at last how long commits waited.
+#[tokio::test]
+async fn a_switchover_shows_its_steps_and_the_pause() {
+    let step = |step: v1::Step, held_ms: Option<u64>, over: bool| v1::Switching {
+        from: "orders-us-east".into(),
+        to: "orders-us-west".into(),
+        step: step.into(),
+        held_ms,
+        over,
+        ..Default::default()
+    };
+    let steps = [
+        step(v1::Step::Checkpoint, None, false),
+        step(v1::Step::Stopping, Some(40), false),
+        step(v1::Step::Released, Some(200), false),
+        step(v1::Step::Released, Some(312), true),
+    ];
+    let said = async |format: &str| {
+        let node = node_with(healthy()).await;
+        node.inner.lock().unwrap().steps = steps.clone().into();
+        let args = ["switchover", "orders", "--yes", "--wait", "1s", "-o", format];
+        regent_at_leisure(&node, &args).await
+    };
+    let ran = said("table").await;
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    let lines: Vec<&str> =
+        ran.err.lines().map(|line| line.split_once(" ms  ").map_or(line, |(_, what)| what)).collect();
+    assert_eq!(
+        lines,
+        [
+            "orders: the primary moves from orders-us-east to orders-us-west (0 B behind). Commits wait for about 265 ms \
+             meanwhile; none is lost.",
+            "orders-us-east makes a checkpoint; commits pass",
+            "commits wait; orders-us-east sends the rest and stops",
+            "orders-us-east has given up in favour of orders-us-west",
+        ]
+    );
+    assert!(ran.out.ends_with("; commits waited for about 312 ms\n"), "{}", ran.out);
+    let value: serde_json::Value = serde_json::from_str(&said("json").await.out).unwrap();
+    assert_eq!((&value["epoch"], &value["commits_waited_ms"]), (&8.into(), &312.into()));
 }
 
 #[tokio::test]
-async fn a_switchover_to_nobody_says_why() {
-    let mut status = healthy();
-    status.groups[0].group.as_mut().unwrap().succession.clear();
-    status.groups[0].instances[1].why_not = "is not streaming".into();
-    let node = node_with(status).await;
-    let ran = regent(&node, &["switchover", "orders", "--yes"]).await;
-    assert_eq!(ran.exit, Exit::Refused);
-    assert!(ran.err.contains("orders-us-west is not streaming, orders-eu-west lags 20 MiB"), "{}", ran.err);
+async fn a_dry_run_says_what_would_be_done_and_asks_for_nothing() {
+    let node = node_with(healthy()).await;
+    let args = ["switchover", "orders", "--to", "eu-west", "--dry-run"];
+    let ran = regent(&node, &args).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Ok, "nothing was changed\n"), "{}", ran.err);
+    assert!(ran.err.contains("to orders-eu-west (20 MiB behind)"), "{}", ran.err);
+    let ran = regent(&node, &[&args[..], &["-o", "json"]].concat()).await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&value["to"], &value["commits_wait_ms"]), (&"orders-eu-west".into(), &265.into()));
+    assert!(!node.calls().iter().any(|call| call.starts_with("switchover")), "{:?}", node.calls());
+}
+
+#[tokio::test]
+async fn a_switchover_at_a_time_says_that_it_waits_here() {
+    let node = node_with(healthy()).await;
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    let at = humantime::format_rfc3339_millis(soon).to_string();
+    let ran = regent(&node, &["switchover", "orders", "--yes", "--at", &at]).await;
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    assert!(ran.err.contains("nothing is scheduled anywhere else"), "{}", ran.err);
+    assert!(std::time::SystemTime::now() >= soon);
+    for (bad, words) in [("3 am", "HH:MM"), ("2001-01-01T00:00:00Z", "is past")] {
+        let ran = regent(&node, &["switchover", "orders", "--yes", "--at", bad]).await;
+        assert_eq!(ran.exit, Exit::Usage);
+        assert!(ran.err.contains(words), "{}", ran.err);
+    }
 }
 
 #[tokio::test]
@@ -383,6 +467,7 @@ async fn a_wrong_command_line_exits_with_2_and_help_lists_the_codes() {
         &["primary", "No Such Name"],
         &["status", "-o", "xml"],
         &["status", "--timeout", "0s"],
+        &["switchover", "orders", "--wait", "51s"],
         &["leader", "transfer", "east"],
         &["electorate", "orders", "1,x"],
     ] {

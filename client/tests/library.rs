@@ -6,7 +6,7 @@ mod fake;
 
 use fake::{Inner, Node, Script, assignment, event, until};
 use futures::StreamExt;
-use regent_client::{Client, Consistency, Error, Event, GroupName, NewGroup, Options};
+use regent_client::{Client, Consistency, Error, Event, GroupName, NewGroup, Options, Switchover};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tonic::Status;
@@ -154,7 +154,7 @@ async fn a_change_is_asked_for_again_only_when_it_was_certainly_not_made() {
     let (one, two) = (Node::start(scripted([Script::Hang])).await, Node::start(scripted([])).await);
     let endpoints = [one.endpoint(), two.endpoint()];
     let client = Client::with_options(endpoints, within(Duration::from_millis(300))).unwrap();
-    let error = client.switchover(&orders(), None).await.unwrap_err();
+    let error = client.switchover(&Switchover::new(orders(), None)).await.unwrap_err();
     assert!(
         matches!(&error, Error::DeadlineExceeded { endpoint, .. } if *endpoint == one.endpoint()),
         "{error:?}"

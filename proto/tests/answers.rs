@@ -4,7 +4,7 @@
 
 use regent_core::ids::GroupName;
 use regent_proto::api::{
-    Assignment, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, Told, WatchQuery,
+    Assignment, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, SwitchoverPlan, Told, WatchQuery,
 };
 use regent_proto::convert::ConvertError;
 use regent_proto::v1;
@@ -67,8 +67,19 @@ fn what_is_asked() {
     }
     let from = [("orders".to_owned(), 7)].into();
     unchanged::<_, WatchQuery>(v1::WatchRequest { groups: vec!["billing".into(), "orders".into()], from });
-    unchanged::<_, Switchover>(v1::SwitchoverRequest { group: "orders".into(), to: Some("west".into()) });
-    unchanged::<_, Switchover>(v1::SwitchoverRequest { group: "orders".into(), to: None });
+    for (to, wait_ms) in [(Some("west".to_owned()), None), (None, Some(50_000))] {
+        unchanged::<_, Switchover>(v1::SwitchoverRequest { group: "orders".into(), to, wait_ms });
+    }
+    for (lag_bytes, pause_ms) in [(Some(9), None), (None, Some(265))] {
+        let (from, to) = ("east".into(), "west".into());
+        unchanged::<_, SwitchoverPlan>(v1::SwitchoverPlan {
+            group: "orders".into(),
+            from,
+            to,
+            lag_bytes,
+            pause_ms,
+        });
+    }
     unchanged::<_, NewElectorate>(v1::SetElectorateRequest {
         group: "orders".into(),
         electorate: vec![1, 2],
@@ -112,6 +123,15 @@ fn the_status() {
         instances: vec![heard, never],
         forecast: Some(forecast),
         troubles: vec!["a".into()],
+        switching: Some(v1::Switching {
+            from: "east".into(),
+            to: "west".into(),
+            step: v1::Step::CalledOff.into(),
+            why: "it lags".into(),
+            began_ms_ago: 1_200,
+            held_ms: Some(500),
+            over: true,
+        }),
     };
     let node = v1::NodeStatus {
         id: 1,

@@ -8,8 +8,9 @@ use crate::world::World;
 use regent_core::agent;
 use regent_core::command::Command;
 use regent_core::ids::{Epoch, Revision};
-use regent_core::message::{Role, Solicit, ToAgent, ToNode};
+use regent_core::message::{HandOver, Role, Solicit, ToAgent, ToNode};
 use regent_core::quorum::Electorate;
+use regent_core::switchover::WAIT;
 use regent_core::vote::{Certificate, Reason};
 use regent_core::witness::Event;
 use std::collections::BTreeMap;
@@ -145,7 +146,9 @@ impl Action {
             Action::HandOver(at, to) => {
                 play.world.faults.hand_overs -= 1;
                 let epoch = play.world.hosts[*at].agent.durable().acted;
-                let message = ToAgent::HandOver { group: group(), epoch, to: instance(*to) };
+                let ticket = u64::from(play.world.faults.hand_overs);
+                let wish = HandOver { epoch, to: instance(*to), ticket, wait: WAIT };
+                let message = ToAgent::HandOver { group: group(), wish };
                 play.host_steps(*at, agent::Event::Heard(node(0), message));
             }
         }

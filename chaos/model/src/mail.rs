@@ -91,7 +91,7 @@ impl fmt::Display for Letter {
                         write!(f, "the certificate of {} in {}", inst(shown.named()), shown.epoch())
                     }
                     ToAgent::Decline { up_to, .. } => write!(f, "decline everything up to {up_to}"),
-                    ToAgent::HandOver { to, .. } => write!(f, "hand over to {}", inst(to)),
+                    ToAgent::HandOver { wish, .. } => write!(f, "hand over to {}", inst(&wish.to)),
                 }
             }
             Letter::Node(from, to, message) => {

@@ -1,8 +1,13 @@
 //! A Postgres that does at once what it is told, and never fails: what an agent does with a bad one is not checked here.
 
+use crate::words::instance;
 use regent_core::agent::{Observation, Task, Upstream};
-use regent_core::ids::{Epoch, Position};
+use regent_core::ids::{Epoch, InstanceName, Lsn, Position};
 use regent_core::message::Role;
+use std::collections::BTreeMap;
+
+/// The most instances of any configuration.
+const MOST: usize = 3;
 
 /// One Postgres.
 #[derive(Clone, Hash, Debug)]
@@ -29,10 +34,17 @@ impl Postgres {
             following: self.following.clone(),
             broken: false,
             position: Position::default(),
+            standbys: self.standbys(),
             system_id: Some(7),
             gate_armed: true,
             trouble: String::new(),
         }
+    }
+
+    /// All others have everything: whether a switchover may go on is not checked here.
+    fn standbys(&self) -> BTreeMap<InstanceName, Lsn> {
+        let others = (0..MOST).map(|at| (instance(at), Lsn(0)));
+        if self.role == Role::Primary { others.collect() } else { BTreeMap::new() }
     }
 
     /// It ends, for whatever reason.
@@ -56,6 +68,7 @@ impl Postgres {
                 (self.role, self.following) = (Role::Standby, upstream.clone());
             }
             Task::Follow(upstream) => self.following = Some(upstream.clone()),
+            Task::Checkpoint { .. } => {}
             Task::StopImmediately | Task::StopCleanly => self.stop(),
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use regent_client::{Client, Error, GroupName, GroupStatus, InstanceName, InstanceStatus, NewGroup, NodeId};
-use regent_client::{Options, Status};
+use regent_client::{Options, Status, Switchover};
 use regent_core::message::Role;
 use regent_world::history::Log;
 
@@ -105,7 +105,7 @@ impl Admin {
 
     /// Moves the primary.
     pub async fn switchover(&self, to: usize) -> anyhow::Result<()> {
-        self.client.switchover(&group()?, Some(&name(to)?)).await?;
+        self.client.switchover(&Switchover::new(group()?, Some(name(to)?))).await?;
         Ok(())
     }
 

@@ -1,7 +1,10 @@
 //! The primary is moved on purpose.
 
 use anyhow::{Context, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use regent_chaos::clock::now_ns;
+use regent_chaos::cluster::processes;
 use regent_chaos::cluster::topology::{GROUP, REGIONS, instance};
 
 use super::stage::{HOME, Stage, play};
@@ -23,7 +26,9 @@ async fn switch(stage: &mut Stage, to: usize) -> anyhow::Result<()> {
     let (since_ns, lost) = (now_ns(), stage.lost());
     let timeline = stage.history.newest_timeline();
     let said = stage.regent_ends(0, &["switchover", GROUP, "--to", &instance(to), "--yes"])?;
-    ensure!(said.contains(&instance(to)), "regent said: {said}");
+    for words in [instance(to).as_str(), "commits waited for about"] {
+        ensure!(said.contains(words), "regent said: {said}");
+    }
     let first = stage.successor(timeline).await?;
     ensure!(first.instance == to, "expected {} to write, got {}", REGIONS[to], REGIONS[first.instance]);
     // No log of the old primary is kept: every acknowledged row must be on the new one.
@@ -33,4 +38,38 @@ async fn switch(stage: &mut Stage, to: usize) -> anyhow::Result<()> {
     let cloned = events.iter().find(|event| event.task.as_ref().is_some_and(|task| task.contains("cloning")));
     ensure!(cloned.is_none(), "an old primary that handed over needs no clone: {cloned:?}");
     Ok(())
+}
+
+/// The successor's receiver stands still: it looks as if it streamed, and receives nothing.
+#[test]
+fn a_switchover_whose_successor_falls_back_is_called_off_and_nobody_notices() {
+    play(async |stage| {
+        let before = stage.whole().await?;
+        let to = before.heir.context("a whole group has an heir")?;
+        let dry = stage.regent_ends(0, &["switchover", GROUP, "--to", REGIONS[to], "--dry-run"])?;
+        ensure!(dry.contains(&instance(to)) && dry.contains("nothing was changed"), "regent said: {dry}");
+        let writing = stage.start_following().await?;
+        let since_ns = now_ns();
+        let receiver = receiver(stage, to)?;
+        kill(receiver, Signal::SIGSTOP)?;
+        let said = stage.regent_ends(6, &["switchover", GROUP, "--to", REGIONS[to], "--yes", "--wait", "1s"]);
+        kill(receiver, Signal::SIGCONT)?;
+        let said = said?;
+        ensure!(said.contains("called off") && said.contains(&instance(to)), "regent said: {said}");
+        let after = stage.judge(writing).await?;
+        ensure!((after.epoch, after.primary) == (before.epoch, before.primary), "{before:?}, then {after:?}");
+        let closed = stage.events(since_ns).into_iter().find(|event| event.event == "gate_closed");
+        ensure!(closed.is_none(), "commits were held for nothing: {closed:?}");
+        Ok(())
+    });
+}
+
+/// The process of a standby that receives WAL.
+fn receiver(stage: &Stage, region: usize) -> anyhow::Result<Pid> {
+    let receives = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|title| title.contains("walreceiver"))
+    };
+    let found = processes::under(&stage.cluster.data_dir(region))?.into_iter().find(receives);
+    found.map(Pid::from_raw).context("a standby that streams has a receiver")
 }

@@ -6,6 +6,7 @@ use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::command::Command;
 use regent_core::ids::{Epoch, InstanceName, NodeId, Revision};
 use regent_core::message::{Solicit, ToNode};
+use regent_core::switchover::{WAIT, Wish, check};
 use regent_core::vote::Reason;
 
 impl World {
@@ -99,8 +100,10 @@ impl World {
         let peer = &mut self.nodes[at];
         let name = &self.groups[group];
         let Some(known) = peer.state.groups.get(name) else { return };
-        match regent_core::switchover::check(known, peer.view.group(name), Some(to), now) {
-            Ok(wish) => peer.view.ask_hand_over(name, wish, now),
+        let wish = Wish { to: Some(to), wait: WAIT };
+        let region_of = |id| peer.state.nodes.get(&id).map(|node| node.region.clone());
+        match check(known, peer.view.group(name), wish, region_of, now) {
+            Ok(plan) => peer.view.ask_hand_over(name, plan.wish, now),
             Err(why) => self.say(|_| format!("refused: {why}")),
         }
     }

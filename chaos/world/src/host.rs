@@ -8,8 +8,8 @@ use crate::process::Process;
 use crate::words::{inst, insts, node, task as words_of};
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
-use regent_core::ids::{Epoch, InstanceName, NodeId};
-use regent_core::message::{Role, ToWitness};
+use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
+use regent_core::message::{Role, ToAgent, ToWitness};
 use regent_core::time::Time;
 
 /// How long the witnesses may take to know of a better heir, beyond the distances: looks, reports, flushes.
@@ -60,13 +60,33 @@ impl World {
             Mail::ToAgent(id, message) => Event::Heard(id, message),
             Mail::Linked(id) => Event::Linked(id),
             Mail::Unlinked(id) => Event::Unlinked(id),
-            Mail::Observed => Event::Observed(host.postgres.observe()),
+            Mail::Observed => return self.host_looks(who),
             Mail::Exited => Event::Exited,
             Mail::Done(task, result) => Event::Done(task, result),
             Mail::Wake => Event::Wake,
             other => panic!("an agent got {other:?}"),
         };
         host.agent.step(event, now)
+    }
+
+    /// An agent is told what its Postgres is doing, and who streams from it.
+    fn host_looks(&mut self, who: HostId) -> Vec<Effect> {
+        let mut seen = self.hosts[who].postgres.observe();
+        if seen.role == Role::Primary {
+            let group = &self.members[self.hosts[who].group];
+            let streams = |standby: &&HostId| {
+                let postgres = &self.hosts[**standby].postgres;
+                postgres.streaming && postgres.following.as_ref().is_some_and(|(_, of)| *of == who)
+            };
+            let at = |standby: &HostId| {
+                let host = &self.hosts[*standby];
+                (host.me.instance.clone(), Lsn(host.postgres.flushed))
+            };
+            seen.standbys = group.iter().filter(streams).map(at).collect();
+        }
+        let host = &mut self.hosts[who];
+        let now = host.clock.read(self.now);
+        host.agent.step(Event::Observed(seen), now)
     }
 
     /// An agent does one thing.
@@ -233,6 +253,7 @@ impl World {
                 Note::Closed(epoch, why) => format!("closes its gate of {epoch}: {why}"),
                 Note::Released(epoch, reason) => format!("releases {epoch}: {reason}"),
                 Note::HandingOver(epoch, to) => format!("hands {epoch} over to {}", inst(to)),
+                Note::CalledOff(to, why) => format!("calls off handing over to {}: {why}", inst(to)),
                 Note::Begins(task, why) => format!("{}: {why}", words_of(task)),
                 Note::Failed(task, why) => format!("fails ({}): {why}", words_of(task)),
             };

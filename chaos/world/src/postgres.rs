@@ -6,6 +6,7 @@ use crate::invariants::HostId;
 use regent_core::agent::{Observation, Task, Upstream};
 use regent_core::ids::{Epoch, Lsn, Position};
 use regent_core::message::Role;
+use std::collections::BTreeMap;
 
 /// One timeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +106,7 @@ impl Postgres {
             streaming: self.streaming,
             following: self.following.as_ref().map(|(upstream, _)| upstream.clone()),
             position: Position { timeline: self.timeline(), received: end, flushed, replayed: flushed },
+            standbys: BTreeMap::new(), // the world knows them
             system_id: self.system_id,
             gate_armed: true,
             trouble: String::new(),
@@ -213,6 +215,7 @@ impl Postgres {
                 self.streaming = false; // what it receives from now on is from another
                 self.shipped = None;
             }
+            Task::Checkpoint { .. } => self.lsn += 100, // its own record
             Task::StopImmediately | Task::StopCleanly => self.stop(),
         }
         Ok(())
@@ -228,6 +231,7 @@ pub fn duration(task: &Task) -> u64 {
         Task::StartPrimary | Task::StartStandby(_) => 100,
         Task::Promote => 60,
         Task::Follow(_) => 20,
+        Task::Checkpoint { .. } => 30,
         Task::StopImmediately => 10,
         Task::StopCleanly => 50,
     }

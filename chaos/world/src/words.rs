@@ -53,6 +53,7 @@ pub fn task(task: &Task) -> String {
         Task::StartStandby(Some(of)) => format!("starts as a standby of {}", inst(&of.instance)),
         Task::Promote => "promotes".to_owned(),
         Task::Follow(whom) => format!("follows {}", inst(&whom.instance)),
+        Task::Checkpoint { .. } => "makes a checkpoint".to_owned(),
         Task::StopImmediately => "stops at once".to_owned(),
         Task::StopCleanly => "stops cleanly".to_owned(),
     }

@@ -67,6 +67,10 @@ impl Audit {
                 tracing::warn!(%epoch, %to, "handing over");
                 json!({ "event": "handing_over", "epoch": epoch, "to": to })
             }
+            Note::CalledOff(to, why) => {
+                tracing::error!(%to, "does not hand over: {why}");
+                json!({ "event": "called_off", "to": to, "reason": why })
+            }
             Note::Begins(task, why) => {
                 tracing::info!("{}: it {why}", words(task));
                 json!({ "event": "task", "task": words(task), "reason": why })
@@ -104,6 +108,7 @@ fn words(task: &Task) -> String {
         Task::StartStandby(None) => "starting Postgres as standby".to_owned(),
         Task::Promote => "promoting Postgres".to_owned(),
         Task::Follow(of) => format!("following {}", of.instance),
+        Task::Checkpoint { .. } => "making a checkpoint".to_owned(),
         Task::StopImmediately => "stopping Postgres at once".to_owned(),
         Task::StopCleanly => "stopping Postgres".to_owned(),
     }

@@ -2,8 +2,9 @@
 
 use crate::postgres::{self, Directory, Server};
 use regent_core::agent::{Event, Observation, Upstream};
-use regent_core::ids::{Lsn, Position};
+use regent_core::ids::{InstanceName, Lsn, Position};
 use regent_core::message::Role;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
@@ -211,8 +212,19 @@ fn running(seen: postgres::Observation, recovering: bool, following: Option<Foll
             flushed: place(seen.flushed),
             replayed: place(seen.replayed),
         },
+        standbys: standbys(seen.standbys),
         system_id: seen.system_id,
         gate_armed: seen.gate_armed,
         trouble: String::new(),
     }
+}
+
+/// Those that stream, by the name of their instance. Who shows up under another name is none of the group's.
+fn standbys(seen: Vec<postgres::Standby>) -> BTreeMap<InstanceName, Lsn> {
+    let streams = seen.into_iter().filter(|standby| standby.state == "streaming");
+    streams
+        .filter_map(|standby| {
+            Some((InstanceName::new(standby.application_name).ok()?, Lsn(standby.flushed?.0)))
+        })
+        .collect()
 }

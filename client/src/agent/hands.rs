@@ -70,6 +70,7 @@ impl Kit {
                 self.look.follows(Some(followed));
                 Ok(())
             }
+            Task::Checkpoint { within } => self.checkpoint(*within).await,
             Task::StopImmediately => self.stop(Mode::Immediate, HARD_STOP).await,
             Task::StopCleanly => self.stop(Mode::Fast, CLEAN_STOP).await,
         }
@@ -160,9 +161,19 @@ impl Kit {
         }
     }
 
+    async fn checkpoint(&self, within: Duration) -> Result<(), PostgresError> {
+        tokio::time::timeout(within, self.server.checkpoint()).await.unwrap_or_else(|_| {
+            Err(PostgresError::Tool {
+                program: "postgres".into(),
+                status: format!("CHECKPOINT has not ended within {} ms", within.as_millis()),
+                output: "it goes on by itself: try again later, or give it more time".into(),
+            })
+        })
+    }
+
     async fn stop(&self, mode: Mode, patience: Duration) -> Result<(), PostgresError> {
-        if mode == Mode::Fast {
-            // Most of what is dirty is written before sessions are ended, so that the stop itself is short.
+        if mode == Mode::Fast && self.server.in_recovery().await.unwrap_or(false) {
+            // What a standby would write while it stops is written before. A primary's is a step of its own.
             let _ = tokio::time::timeout(CLEAN_STOP, self.server.checkpoint()).await;
         }
         match self.server.stop(mode, patience).await? {

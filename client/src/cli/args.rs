@@ -3,6 +3,7 @@
 use super::print::Format;
 use clap::{Parser, Subcommand};
 use regent_core::ids::{GroupName, InstanceName};
+use regent_core::switchover::MOST_WAIT;
 use std::time::Duration;
 
 const EXIT_CODES: &str = "Exit codes:
@@ -62,13 +63,22 @@ pub enum Command {
         /// The group.
         group: GroupName,
     },
-    /// Moves the primary of a group, planned: writes wait meanwhile, none is lost.
+    /// Moves the primary of a group, planned: commits wait meanwhile, none fails, none is lost.
     Switchover {
         /// The group.
         group: GroupName,
-        /// The new primary; without it, the heir.
-        #[arg(long, value_name = "INSTANCE")]
+        /// The new primary, or its region; without it, the heir.
+        #[arg(long, value_name = "INSTANCE|REGION")]
         to: Option<InstanceName>,
+        /// Wait in this terminal until then: HH:MM[:SS] in UTC, or RFC 3339 with a zone.
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+        /// How long the checkpoint and the new primary's catching up may take, while commits pass: 1ms to 50s.
+        #[arg(long, value_name = "SPAN", value_parser = wait, default_value = "5s")]
+        wait: Duration,
+        /// Say what would be done, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
         /// Do not ask.
         #[arg(long, short)]
         yes: bool,
@@ -128,4 +138,9 @@ fn span(text: &str) -> Result<Duration, String> {
     let span = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     let range = Duration::from_millis(1)..=Duration::from_secs(3_600);
     if range.contains(&span) { Ok(span) } else { Err("expected 1ms to 1h".to_owned()) }
+}
+
+fn wait(text: &str) -> Result<Duration, String> {
+    let wait = span(text)?;
+    if wait <= MOST_WAIT { Ok(wait) } else { Err(format!("expected 1ms to {}s", MOST_WAIT.as_secs())) }
 }

@@ -4,16 +4,16 @@ use super::args::{Args, Command, GroupCommand, LeaderCommand};
 use super::exit::Exit;
 use super::print::{Failure, Format, Session};
 use super::view::{AssignmentView, ChangeView, GroupView, LeaderView, StatusView};
-use super::{changes, status, words};
+use super::{changes, status, switchover, words};
 use crate::connection::Options;
 use crate::leadership::Client;
 use futures::StreamExt;
-use regent_core::ids::{GroupName, InstanceName, NodeId};
+use regent_core::ids::{GroupName, NodeId};
 use regent_core::quorum::Electorate;
-use regent_proto::api::{Assignment, Consistency, GroupStatus, NewGroup};
+use regent_proto::api::{Consistency, NewGroup, Switchover};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-type Outcome = Result<Exit, Failure>;
+pub(super) type Outcome = Result<Exit, Failure>;
 
 /// One command with its client.
 struct Run<'a, 'b> {
@@ -24,14 +24,21 @@ struct Run<'a, 'b> {
 
 pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
     let options = Options { timeout: args.timeout, ..Options::default() };
-    let client = Client::with_options(args.endpoints, options)?;
+    let client = Client::with_options(args.endpoints.clone(), options.clone())?;
     let mut run = Run { client, format: args.output, session };
     match args.command {
         Command::Status { group } => run.status(group).await,
         Command::Primary { group, local } => run.primary(&group, local).await,
         Command::Watch { groups } => run.watch(groups).await,
         Command::History { group } => run.history(&group).await,
-        Command::Switchover { group, to, yes } => run.switchover(&group, to, yes).await,
+        Command::Switchover { group, to, at, wait, dry_run, yes } => {
+            let wish = Switchover { group, to, wait: Some(wait) };
+            let patient = Options { timeout: args.timeout + wait, ..options };
+            let patient = Client::with_options(args.endpoints, patient)?;
+            let (client, format, session) = (&run.client, run.format, &mut *run.session);
+            let run = switchover::Run { client, patient: &patient, patience: args.timeout, format, session };
+            run.run(switchover::Wish { wish, at, dry_run, yes }).await
+        }
         Command::Group(GroupCommand::List) => run.groups().await,
         Command::Group(GroupCommand::Create {
             name,
@@ -101,42 +108,6 @@ impl Run<'_, '_> {
         Ok(Exit::Ok)
     }
 
-    async fn switchover(&mut self, group: &GroupName, to: Option<InstanceName>, yes: bool) -> Outcome {
-        let found = self.client.status(std::slice::from_ref(group)).await?;
-        let malformed = || Failure::Refused(format!("the node that answered does not know group {group}"));
-        let status = found.groups.first().ok_or_else(malformed)?;
-        let to = target(status, to)?;
-        if status.primary.as_ref() == Some(&to) {
-            self.session.remark(&format!("regent: {to} is primary of {group} already; nothing to do"))?;
-            let assignment = self.client.primary(group, Consistency::Linearizable).await?;
-            return self.moved(&assignment);
-        }
-        if !yes {
-            self.ask(status, &to)?;
-        }
-        let assignment = self.client.switchover(group, Some(&to)).await?;
-        self.moved(&assignment)
-    }
-
-    fn moved(&mut self, assignment: &Assignment) -> Outcome {
-        let words = || changes::assignment(assignment) + "\n";
-        self.session.answer(self.format, &AssignmentView::from(assignment), words)?;
-        Ok(Exit::Ok)
-    }
-
-    fn ask(&mut self, status: &GroupStatus, to: &InstanceName) -> Result<(), Failure> {
-        if !self.session.terminal.interactive {
-            return Err(Failure::Usage(
-                "there is no terminal to ask on: add --yes to go on without asking".into(),
-            ));
-        }
-        self.session.remark(&plan(status, to))?;
-        if self.session.confirmed("Go on?")? {
-            return Ok(());
-        }
-        Err(Failure::Refused("not confirmed; nothing was changed".into()))
-    }
-
     async fn create(&mut self, new: NewGroup) -> Outcome {
         let group = self.client.create_group(new).await?;
         let words = || format!("group {} created: {}\n", group.name, status::terms(&group));
@@ -165,29 +136,6 @@ impl Run<'_, '_> {
         self.session.answer(self.format, &GroupView::from(&found), words)?;
         Ok(Exit::Ok)
     }
-}
-
-/// Whom a switchover goes to. It is named in the request even when it is the heir, so that a request that is repeated
-/// after a broken connection cannot move the primary twice.
-fn target(status: &GroupStatus, to: Option<InstanceName>) -> Result<InstanceName, Failure> {
-    let heir = || status.group.succession.first().cloned();
-    to.or_else(heir).ok_or_else(|| {
-        let standing = |name: &InstanceName| Some(name) != status.primary.as_ref();
-        let out = status.instances.iter().filter(|one| standing(&one.name));
-        let why = out.map(|one| format!("{} {}", one.name, one.why_not)).collect::<Vec<_>>();
-        let group = &status.group.name;
-        Failure::Refused(format!("nobody can take over in group {group}: {}", words::list(why)))
-    })
-}
-
-/// What a switchover would do, said before it is done.
-fn plan(status: &GroupStatus, to: &InstanceName) -> String {
-    let from = status.primary.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string);
-    let group = &status.group.name;
-    let lag = status.instances.iter().find(|one| one.name == *to).and_then(|one| one.lag_bytes);
-    let behind =
-        lag.map_or_else(|| "its lag is not known".to_owned(), |lag| format!("{} behind", words::bytes(lag)));
-    format!("{group}: the primary moves from {from} to {to} ({behind}). Writes wait meanwhile; none is lost.")
 }
 
 fn now_unix_ms() -> u64 {

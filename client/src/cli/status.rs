@@ -1,6 +1,7 @@
 //! The status as people read it: what is wrong first, then nodes, then each group.
 
 use super::print::Terminal;
+use super::switchover::step;
 use super::table::{Column, Table, Tone, painted};
 use super::words::{ago, bytes, clean, list, span};
 use regent_core::message::Role;
@@ -131,6 +132,11 @@ fn facts(status: &GroupStatus) -> Vec<(&'static str, String, Tone)> {
     if let Some(desired) = &group.desired_electorate {
         let change = format!("changing from nodes {} to {}", list(&group.electorate), list(desired));
         facts.push(("electorate", change, Tone::Plain));
+    }
+    // The last one stays in the history; one that was called off does not.
+    if let Some(switching) = status.switching.as_ref().filter(|one| !one.over || !one.why.is_empty()) {
+        let words = format!("to {}, since {}: {}", switching.to, span(switching.began), step(switching));
+        facts.push(("switchover", words, Tone::Plain));
     }
     facts
 }

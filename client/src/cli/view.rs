@@ -5,7 +5,9 @@
 use super::status::problems;
 use regent_core::ids::Position;
 use regent_core::state::{Change, Group};
-use regent_proto::api::{Assignment, Forecast, GroupStatus, InstanceStatus, NodeStatus, Status};
+use regent_proto::api::{
+    Assignment, Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching, SwitchoverPlan,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,6 +44,8 @@ struct GroupStatusView {
     forecast: Option<ForecastView>,
     troubles: Vec<String>,
     instances: Vec<InstanceView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    switchover: Option<SwitchingView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -105,6 +109,33 @@ pub struct AssignmentView {
     address: Option<String>,
     revision: Option<u64>,
     age_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct SwitchoverView {
+    #[serde(flatten)]
+    assignment: AssignmentView,
+    commits_waited_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct PlanView {
+    group: String,
+    from: String,
+    to: String,
+    lag_bytes: Option<u64>,
+    commits_wait_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct SwitchingView {
+    from: String,
+    to: String,
+    step: String,
+    why: Option<String>,
+    began_ms_ago: u64,
+    commits_waited_ms: Option<u64>,
+    over: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -196,6 +227,7 @@ impl From<&GroupStatus> for GroupStatusView {
             forecast: status.forecast.as_ref().map(Into::into),
             troubles: status.troubles.clone(),
             instances: status.instances.iter().map(Into::into).collect(),
+            switchover: status.switching.as_ref().map(Into::into),
         }
     }
 }
@@ -275,6 +307,39 @@ impl From<&Assignment> for AssignmentView {
             address: primary.map(|primary| primary.address.clone()),
             revision: assignment.revision.map(|revision| revision.0),
             age_ms: millis(assignment.age),
+        }
+    }
+}
+
+impl SwitchoverView {
+    /// Who is primary now, and how long commits waited for it.
+    pub fn of(assignment: &Assignment, waited: Option<Duration>) -> SwitchoverView {
+        SwitchoverView { assignment: assignment.into(), commits_waited_ms: waited.map(millis) }
+    }
+}
+
+impl From<&SwitchoverPlan> for PlanView {
+    fn from(plan: &SwitchoverPlan) -> PlanView {
+        PlanView {
+            group: plan.group.to_string(),
+            from: plan.from.to_string(),
+            to: plan.to.to_string(),
+            lag_bytes: plan.lag_bytes,
+            commits_wait_ms: plan.pause.map(millis),
+        }
+    }
+}
+
+impl From<&Switching> for SwitchingView {
+    fn from(switching: &Switching) -> SwitchingView {
+        SwitchingView {
+            from: switching.from.to_string(),
+            to: switching.to.to_string(),
+            step: switching.step.to_string(),
+            why: some(&switching.why),
+            began_ms_ago: millis(switching.began),
+            commits_waited_ms: switching.held.map(millis),
+            over: switching.over,
         }
     }
 }

@@ -40,6 +40,9 @@ pub struct Inner {
     pub watchers: Vec<mpsc::UnboundedSender<Result<v1::WatchEvent, Status>>>,
     /// Sent first on every watch.
     pub greeting: Vec<v1::WatchEvent>,
+    /// How far a switchover is, one more with every look at the status once it was asked for; it is decided at the last.
+    pub steps: VecDeque<v1::Switching>,
+    pub switching: bool,
 }
 
 /// A running node.
@@ -211,7 +214,17 @@ impl Admin for Service {
 
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::Status>, Status> {
         self.called("status").await?;
-        Ok(Response::new(self.0.lock().unwrap().status.clone()))
+        let mut inner = self.0.lock().unwrap();
+        let mut status = inner.status.clone();
+        if inner.switching
+            && let Some(step) = inner.steps.front().cloned()
+        {
+            status.groups[0].switching = Some(step);
+            if inner.steps.len() > 1 {
+                inner.steps.pop_front();
+            }
+        }
+        Ok(Response::new(status))
     }
 
     async fn get_history(
@@ -226,9 +239,33 @@ impl Admin for Service {
         &self,
         request: Request<v1::SwitchoverRequest>,
     ) -> Result<Response<v1::Assignment>, Status> {
-        let to = request.into_inner().to.unwrap_or_default();
-        self.called(&format!("switchover to {to}")).await?;
+        let wish = request.into_inner();
+        let to = wish.to.unwrap_or_default();
+        self.called(&format!("switchover to {to}, wait {:?}", wish.wait_ms)).await?;
+        self.0.lock().unwrap().switching = true;
+        until("the steps are seen", || self.0.lock().unwrap().steps.len() <= 1).await;
         Ok(Response::new(assignment(8, &to)))
+    }
+
+    async fn plan_switchover(
+        &self,
+        request: Request<v1::SwitchoverRequest>,
+    ) -> Result<Response<v1::SwitchoverPlan>, Status> {
+        let wish = request.into_inner();
+        self.called(&format!("plan switchover to {:?}", wish.to)).await?;
+        let inner = self.0.lock().unwrap();
+        let status = &inner.status.groups[0];
+        // A region stands for its instance, nobody for the heir.
+        let there = |to: &String| status.instances.iter().find(|one| one.region == *to || one.name == *to);
+        let heir = status.instances.iter().find(|one| one.place == 1);
+        let to = wish.to.as_ref().map_or(heir, there).expect("somebody to hand over to");
+        Ok(Response::new(v1::SwitchoverPlan {
+            group: wish.group,
+            from: status.primary.clone(),
+            to: to.name.clone(),
+            lag_bytes: to.lag_bytes,
+            pause_ms: Some(265),
+        }))
     }
 
     async fn set_electorate(

@@ -1,7 +1,7 @@
-//! What would happen if the primary died now: who would take over, in about how many milliseconds, losing what.
-//! The formula is the time budget of design section 7.
+//! What would happen if the primary died now: who would take over, in about how many milliseconds, losing what. And how
+//! long a switchover would make commits wait. The formulas are the time budget of design section 7.
 
-use crate::ids::{InstanceName, NodeId};
+use crate::ids::{InstanceName, NodeId, RegionName};
 use crate::quorum::majority;
 use crate::state::Group;
 use crate::succession::{lag_bytes, why_not};
@@ -15,6 +15,8 @@ const FLUSH: Duration = Duration::from_millis(5);
 const PROMOTION: Duration = Duration::from_millis(70);
 /// A client told and connected.
 const RECONNECT: Duration = Duration::from_millis(20);
+/// A Postgres that has just made a checkpoint stops.
+const STOP: Duration = Duration::from_millis(50);
 
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,4 +55,32 @@ pub fn forecast<'a, R: PartialEq>(
         outage: group.terms.suspicion + FLUSH + *last + PROMOTION + RECONNECT,
         lost_bytes: lag_bytes(group, view, report).unwrap_or(0),
     })
+}
+
+/// How long commits will wait in a switchover: until the old primary has stopped, which takes a round trip to its
+/// farthest standby, its release has reached a majority of witnesses and their votes the successor, and that one is
+/// promoted. `None` while the round trips are not known.
+pub fn pause(
+    group: &Group,
+    view: &GroupView,
+    from: &InstanceName,
+    to: &InstanceName,
+    region_of: impl Fn(NodeId) -> Option<RegionName>,
+) -> Option<Duration> {
+    let trip = |id: NodeId, name: &InstanceName| {
+        let (standing, _) = view.last_standing(id)?;
+        let (_, rtt_us) = standing.hears.iter().find(|(heard, _)| heard == name)?;
+        Some(Duration::from_micros(u64::from(*rtt_us)))
+    };
+    let standbys = group.instances.iter().filter(|(name, _)| *name != from);
+    let to_each = standbys.filter_map(|(_, at)| {
+        let mut beside = group.electorate.iter().filter(|id| region_of(**id).as_ref() == Some(&at.region));
+        beside.find_map(|id| trip(*id, from))
+    });
+    let farthest = to_each.max()?;
+    let mut votes: Vec<Duration> =
+        group.electorate.iter().filter_map(|id| Some((trip(*id, from)? + trip(*id, to)?) / 2)).collect();
+    votes.sort_unstable();
+    let last = votes.get(majority(group.electorate.len()) - 1)?;
+    Some(STOP + farthest + *last + FLUSH + PROMOTION + RECONNECT)
 }

@@ -74,6 +74,77 @@ pub struct Report {
     pub rtt_us: u32,
     /// What stands in its way, in words; empty when nothing does.
     pub trouble: String,
+    /// How far the last switchover that was asked of it is.
+    pub hand_over: Option<Progress>,
+}
+
+/// A switchover that is asked of a primary.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct HandOver {
+    /// The epoch it ends.
+    pub epoch: Epoch,
+    /// Who shall follow.
+    pub to: InstanceName,
+    /// Tells one wish from another: a primary that has called one off does not take it up again.
+    pub ticket: u64,
+    /// How long the successor may take to come close, while commits still pass.
+    pub wait: Duration,
+}
+
+/// How far a switchover is, as the primary that hands over reports it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// Which wish.
+    pub ticket: u64,
+    /// Who shall follow.
+    pub to: InstanceName,
+    /// How far.
+    pub step: Step,
+    /// Why it was called off; empty otherwise.
+    pub why: String,
+}
+
+/// The steps of a switchover at the primary that hands over, in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// A checkpoint, so that the stop is short; commits pass.
+    Checkpoint,
+    /// The successor comes close; commits pass.
+    CatchUp,
+    /// Commits wait; the successor receives the rest.
+    Held,
+    /// Postgres stops, having sent everything; commits wait.
+    Stopping,
+    /// The office is given up.
+    Released,
+    /// It goes on as primary, commits pass.
+    CalledOff,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Step::Checkpoint => "checkpoint",
+            Step::CatchUp => "catch_up",
+            Step::Held => "held",
+            Step::Stopping => "stopping",
+            Step::Released => "released",
+            Step::CalledOff => "called_off",
+        })
+    }
+}
+
+impl Step {
+    /// Whether it is under way: neither given up nor called off.
+    pub fn under_way(self) -> bool {
+        !matches!(self, Step::Released | Step::CalledOff)
+    }
+
+    /// Whether commits wait for it.
+    pub fn holds(self) -> bool {
+        matches!(self, Step::Held | Step::Stopping)
+    }
 }
 
 /// The primary gives its lease up, its gate being closed and this being durable at the agent.
@@ -153,10 +224,8 @@ pub enum ToAgent {
     HandOver {
         /// The group.
         group: GroupName,
-        /// The epoch it is primary of.
-        epoch: Epoch,
-        /// The instance that shall follow.
-        to: InstanceName,
+        /// What is wished for.
+        wish: HandOver,
     },
 }
 

@@ -87,6 +87,10 @@ mutants! {
     PromotesWithoutLease: "A certificate promotes, however old it is (F19).",
     InterruptedGoesOn: "A primary goes on with its own timeline although another was primary in between.",
 
+    // What a planned change must not do.
+    HandsOverUnsent: "A primary hands over although its Postgres did not stop cleanly: what it had not sent is lost.",
+    HeldForEver: "A switchover whose successor falls back goes on holding commits.",
+
     // What who asks, or waits, must not be given.
     TurningIgnored: "Who still has to be rewound to the primary is named before who follows it: an epoch is lost whole.",
     TimelineIgnored: "A standby on an older timeline than the primary's stands in the succession.",

@@ -14,7 +14,7 @@ use crate::view::{GroupView, View};
 use crate::vote::{Certificate, Reason};
 use std::time::Duration;
 
-/// How long a primary is asked again to hand over before the wish is forgotten.
+/// How long a primary that does not say that it has heard is asked to hand over, before the wish is forgotten.
 pub const HAND_OVER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something the leader does.
@@ -173,8 +173,11 @@ impl Planner<'_> {
     fn hand_over(&self) -> Option<Action> {
         let (wish, asked) = self.view.hand_over(self.group)?;
         let primary = self.view.current(self.group).1.filter(|_| self.now < asked + HAND_OVER_PATIENCE)?;
-        let message =
-            ToAgent::HandOver { group: self.group.name.clone(), epoch: wish.epoch, to: wish.to.clone() };
+        let heard = self.view.progress(primary).is_some_and(|progress| progress.ticket == wish.ticket);
+        if heard {
+            return None;
+        }
+        let message = ToAgent::HandOver { group: self.group.name.clone(), wish: wish.clone() };
         Some(Action::Ask(self.group.name.clone(), primary.clone(), message))
     }
 

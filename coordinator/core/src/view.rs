@@ -3,8 +3,9 @@
 
 use crate::command::{Instance, Node};
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId};
-use crate::message::{Report, Standing};
+use crate::message::{HandOver, Progress, Report, Standing};
 use crate::state::{Group, State};
+use crate::switchover::Switching;
 use crate::time::Time;
 use crate::vote::Certificate;
 use std::collections::BTreeMap;
@@ -31,17 +32,9 @@ pub struct GroupView {
     well_at: Time,
     solicited_at: Option<Time>,
     hand_over: Option<(HandOver, Time)>,
+    switching: Option<Switching>,
     /// Since when the log has had its primary, as seen here.
     primary_since: Option<(Epoch, Time)>,
-}
-
-/// A switchover asked for.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HandOver {
-    /// The epoch it ends.
-    pub epoch: Epoch,
-    /// Who shall follow.
-    pub to: InstanceName,
 }
 
 impl View {
@@ -71,6 +64,7 @@ impl View {
         if report.streaming {
             view.streamed.insert(report.instance.clone(), now);
         }
+        view.switching = Switching::after(view.switching.take(), &report, now);
         view.reports.insert(report.instance.clone(), (report, now));
     }
 
@@ -197,6 +191,16 @@ impl GroupView {
     /// When the leader here solicited votes last.
     pub fn solicited_at(&self) -> Option<Time> {
         self.solicited_at
+    }
+
+    /// The last switchover that was heard of, from when its primary took it up.
+    pub fn switching(&self) -> Option<&Switching> {
+        self.switching.as_ref()
+    }
+
+    /// What that primary says of its switchover.
+    pub fn progress(&self, primary: &InstanceName) -> Option<&Progress> {
+        self.reports.get(primary)?.0.hand_over.as_ref()
     }
 
     /// The switchover asked for and when, while the epoch it ends is still the current one.

@@ -17,6 +17,9 @@ use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
 use regent_core::witness::{Effect, Event, Witness};
 use std::collections::BTreeMap;
 
+#[path = "rules/switchover.rs"]
+mod switchover;
+
 fn instance(name: &str) -> InstanceName {
     InstanceName::new(name).expect("as it should be")
 }
@@ -239,6 +242,7 @@ fn report(name: &str, number: u64) -> Report {
         gate_armed: true,
         rtt_us: 0,
         trouble: String::new(),
+        hand_over: None,
     }
 }
 
@@ -519,28 +523,6 @@ fn a_primary_whose_gate_is_not_armed_is_stopped_and_never_opened() {
     let (_, effects) = in_office(Observation { gate_armed: false, ..primary() });
     assert!(!opens(&effects), "{effects:?}");
     assert!(effects.contains(&agent::Effect::Start(Task::StopImmediately)), "{effects:?}");
-}
-
-/// Only a Postgres that stopped cleanly has sent everything: whatever else ends it while it hands over is a death, and
-/// a stop that had to be hard hands nothing over.
-#[test]
-fn the_office_is_handed_over_after_a_clean_stop_only() {
-    let asked = || {
-        let (mut agent, _) = in_office(primary());
-        let ask = ToAgent::HandOver { group: group(), epoch: Epoch(1), to: instance("b") };
-        let effects = agent.step(agent::Event::Heard(NodeId(1), ask), Time::ZERO);
-        assert!(effects.contains(&agent::Effect::Start(Task::StopCleanly)), "{effects:?}");
-        agent
-    };
-    let mut agent = asked();
-    assert_eq!(released(&agent.step(agent::Event::Exited, Time::ZERO)), None);
-    let ended = agent::Event::Done(Task::StopCleanly, Ok(()));
-    assert_eq!(released(&agent.step(ended, Time::ZERO)), Some(Reason::Switchover));
-
-    let mut agent = asked();
-    agent.step(agent::Event::Exited, Time::ZERO);
-    let ended = agent::Event::Done(Task::StopCleanly, Err("had to be hard".to_owned()));
-    assert_eq!(released(&agent.step(ended, Time::ZERO)), None);
 }
 
 /// What a rewind left half done is replaced, and nothing else: not started, not promoted.

@@ -5,9 +5,11 @@ use crate::raft::{Leadership, Replicated};
 use regent_core::command::Node;
 use regent_core::ids::{GroupName, NodeId};
 use regent_core::state::{Rejected, State};
+use regent_core::switchover::{self, Plan, Refused, Wish};
 use regent_core::time::Time;
 use regent_core::view::View;
 use regent_core::witness::Witness;
+use regent_proto::api::Switchover;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -45,6 +47,15 @@ impl Book {
     pub fn unknown(&self, group: &GroupName) -> Rejected {
         let known = self.state().groups.keys().cloned().collect();
         Rejected::UnknownGroup { got: group.clone(), known }
+    }
+
+    /// What a switchover would do, as this node sees it.
+    pub fn plan_switchover(&self, wish: &Switchover, now: Time) -> Result<Plan, Refused> {
+        let state = self.state();
+        let group = state.group(&wish.group)?;
+        let wanted = Wish { to: wish.to.as_ref(), wait: wish.wait.unwrap_or(switchover::WAIT) };
+        let region_of = |id| state.nodes.get(&id).map(|node| node.region.clone());
+        switchover::check(group, self.view.group(&wish.group), wanted, region_of, now)
     }
 
     /// The nodes as the log should have them. A node that is there already keeps its address unless this node's

@@ -7,9 +7,9 @@ use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName, NodeId};
 use regent_core::message::{ToNode, ToWitness};
 use regent_core::state::Rejected;
-use regent_core::switchover::Refused;
+use regent_core::switchover::{Plan, Refused};
 use regent_core::time::Time;
-use regent_core::view::HandOver;
+use regent_proto::api::Switchover;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,7 +34,7 @@ pub(super) enum Input {
     /// Another node speaks.
     Node(NodeId, ToNode),
     /// A switchover is wished for.
-    HandOver { group: GroupName, to: Option<InstanceName>, reply: oneshot::Sender<Result<HandOver, Refused>> },
+    HandOver { wish: Switchover, reply: oneshot::Sender<Result<Plan, Refused>> },
     /// A proposal has ended.
     Proposed(Subject, Ending),
     /// Somebody wants to know something.
@@ -101,13 +101,9 @@ impl Handle {
     }
 
     /// A switchover is wished for: the leader checks it and begins to ask for it.
-    pub async fn hand_over(
-        &self,
-        group: GroupName,
-        to: Option<InstanceName>,
-    ) -> Result<Result<HandOver, Refused>, Stopping> {
+    pub async fn hand_over(&self, wish: Switchover) -> Result<Result<Plan, Refused>, Stopping> {
         let (reply, answer) = oneshot::channel();
-        self.send(Input::HandOver { group, to, reply }).await?;
+        self.send(Input::HandOver { wish, reply }).await?;
         answer.await.map_err(|_| Stopping)
     }
 

@@ -10,10 +10,10 @@ use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
 use regent_core::message::{Solicit, ToAgent, ToNode};
 use regent_core::plan::{Action, plan};
 use regent_core::state::{Group, Rejected};
-use regent_core::switchover::{self, Refused};
+use regent_core::switchover::{Plan, Refused};
 use regent_core::time::Time;
-use regent_core::view::HandOver;
 use regent_core::vote::{Certificate, Vote};
+use regent_proto::api::Switchover;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,21 +113,15 @@ impl Node {
         self.agents.tell(group, instance, message);
     }
 
-    pub(super) fn hand_over(
-        &mut self,
-        group: &GroupName,
-        to: Option<&InstanceName>,
-        now: Time,
-    ) -> Result<HandOver, Refused> {
-        let state = self.book.state();
-        let known = state.group(group)?;
-        let wish = switchover::check(known, self.book.view.group(group), to, now)?;
-        tracing::info!("group {group}: switchover to {} is asked for", wish.to);
-        let fields = json!({"group": group, "epoch": wish.epoch, "instance": wish.to});
+    pub(super) fn hand_over(&mut self, wish: &Switchover, now: Time) -> Result<Plan, Refused> {
+        let plan = self.book.plan_switchover(wish, now)?;
+        let (group, asked) = (&wish.group, &plan.wish);
+        tracing::info!("group {group}: switchover to {} is asked for", asked.to);
+        let fields = json!({"group": group, "epoch": asked.epoch, "instance": asked.to});
         self.audit.note_at(now, "switchover", fields);
-        self.book.view.ask_hand_over(group, wish.clone(), now);
+        self.book.view.ask_hand_over(group, asked.clone(), now);
         self.plan_at = now;
-        Ok(wish)
+        Ok(plan)
     }
 
     /// A stream is that of an instance: it is told what the log says, as soon as the log says something of its group.

@@ -236,8 +236,8 @@ impl Node {
                 self.book.heard.insert(id, now);
                 return self.node(message, now).await;
             }
-            Input::HandOver { group, to, reply } => {
-                let _ = reply.send(self.hand_over(&group, to.as_ref(), now));
+            Input::HandOver { wish, reply } => {
+                let _ = reply.send(self.hand_over(&wish, now));
             }
             Input::Proposed(subject, ending) => self.proposals.end(&subject, ending, now),
             Input::Ask(question) => question(&self.book, now),

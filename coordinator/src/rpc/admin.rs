@@ -11,15 +11,12 @@ use regent_core::command::Command;
 use regent_core::ids::{GroupName, NodeId};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Group, Rejected};
-use regent_core::switchover::Refused;
-use regent_core::view::HandOver;
-use regent_proto::api::{Assignment, NewElectorate, NewGroup, Switchover, WatchQuery};
+use regent_proto::api::{NewElectorate, NewGroup, Switchover};
 use regent_proto::convert::{name, node_id, rejection};
 use regent_proto::v1;
 use regent_proto::v1::admin_client::AdminClient;
 use regent_proto::v1::admin_server::Admin;
 use std::sync::Arc;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -111,6 +108,18 @@ impl Admin for Service {
         }
     }
 
+    async fn plan_switchover(
+        &self,
+        request: Request<v1::SwitchoverRequest>,
+    ) -> Result<Response<v1::SwitchoverPlan>, Status> {
+        let deadline = Instant::now() + patience(&request);
+        let wish: Switchover = request.get_ref().clone().try_into()?;
+        match self.turn(&request, deadline).await? {
+            Turn::Pass(mut leader) => leader.plan_switchover(passed_on(request, deadline)).await,
+            Turn::Here => Ok(Response::new(self.plan(wish).await?.into())),
+        }
+    }
+
     async fn set_electorate(
         &self,
         request: Request<v1::SetElectorateRequest>,
@@ -180,7 +189,7 @@ impl Service {
         })
     }
 
-    fn group(&self, group: &GroupName) -> Result<Group, Status> {
+    pub(super) fn group(&self, group: &GroupName) -> Result<Group, Status> {
         let state = self.raft.state().borrow().state.clone();
         state.group(group).cloned().map_err(|unknown| rejection(&unknown))
     }
@@ -222,34 +231,6 @@ impl Service {
         }
     }
 
-    async fn switch(&self, wish: Switchover, deadline: Instant) -> Result<Assignment, Status> {
-        let Switchover { group, to } = wish;
-        self.group(&group)?;
-        // Watched before it is asked for, so that it cannot be missed.
-        let query = WatchQuery { groups: [group.clone()].into(), ..WatchQuery::default() };
-        let mut watch = self.hub.watch(&query).map_err(|error| Status::unavailable(error.to_string()))?;
-        let HandOver { epoch, to } =
-            self.node.hand_over(group.clone(), to).await.map_err(stopping)?.map_err(refused)?;
-        let moved = async {
-            loop {
-                match watch.news.recv().await {
-                    Ok(told) if told.assignment.group == group && told.assignment.epoch > epoch => {
-                        return Ok(told.assignment.clone());
-                    }
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return Err(stopping(crate::node::Stopping)),
-                }
-            }
-        };
-        timeout_at(deadline, moved).await.unwrap_or_else(|_| {
-            Err(Status::deadline_exceeded(format!(
-                "group {group}: {to} was not decided within the time given; the primary is asked for {} s in all, so it may \
-                 still happen: see `regent status`",
-                regent_core::plan::HAND_OVER_PATIENCE.as_secs()
-            )))
-        })
-    }
-
     async fn govern(&self, wish: NewElectorate, deadline: Instant) -> Result<Group, Status> {
         let NewElectorate { group, electorate } = wish;
         let command = Command::SetDesiredElectorate { group: group.clone(), electorate: electorate.clone() };
@@ -272,11 +253,4 @@ fn no_leader() -> Status {
         "nobody leads Raft, so nothing can be written; leases and promotions go on. Try again in a moment; if it lasts, see \
          that a majority of the nodes runs and reaches each other",
     )
-}
-
-fn refused(refused: Refused) -> Status {
-    match &refused {
-        Refused::Unknown(unknown) => rejection(unknown),
-        _ => Status::failed_precondition(refused.to_string()),
-    }
 }

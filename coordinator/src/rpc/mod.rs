@@ -5,6 +5,7 @@ mod confer;
 mod leadership;
 pub mod peers;
 mod status;
+mod switchover;
 mod witness;
 
 pub use confer::Speaker;

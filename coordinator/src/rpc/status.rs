@@ -8,7 +8,7 @@ use regent_core::state::{Group, State};
 use regent_core::succession::{lag_bytes, why_not};
 use regent_core::time::Time;
 use regent_core::view::GroupView;
-use regent_proto::api::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status};
+use regent_proto::api::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching};
 use std::time::Duration;
 
 /// A node that was not heard for so long is not reachable, whatever its streams look like.
@@ -80,6 +80,20 @@ impl Look<'_> {
             instances: self.group.instances.keys().map(|name| self.instance(name)).collect(),
             forecast: primary.map(|_| self.forecast()),
             troubles: self.troubles(),
+            switching: self.view().switching().map(|known| self.switching(known)),
+        }
+    }
+
+    fn switching(&self, known: &regent_core::switchover::Switching) -> Switching {
+        let waited = |held| known.passed.unwrap_or(self.now).since(held);
+        Switching {
+            from: known.from.clone(),
+            to: known.to.clone(),
+            step: known.step,
+            why: known.why.clone(),
+            began: self.now.since(known.began),
+            held: known.held.map(waited),
+            over: known.passed.is_some() || (known.held.is_none() && !known.step.under_way()),
         }
     }
 

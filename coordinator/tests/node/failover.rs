@@ -132,7 +132,7 @@ async fn a_switchover_goes_where_it_is_asked_to_from_any_node() {
     let _agents = calm(&cluster, CALM).await;
     let leader = cluster.leader().await;
     let follower = cluster.nodes.iter().find(|node| node.id != leader).unwrap();
-    let request = SwitchoverRequest { group: "g".into(), to: Some("c".into()) };
+    let request = SwitchoverRequest { group: "g".into(), to: Some("c".into()), ..Default::default() };
     let moved = follower.admin().await.switchover(request.clone()).await.unwrap().into_inner();
     assert_eq!((moved.epoch, moved.primary.as_str(), moved.region.as_str()), (2, "c", "r3"));
     eventually("the lease of c", || async {
@@ -142,10 +142,10 @@ async fn a_switchover_goes_where_it_is_asked_to_from_any_node() {
     .await;
     let refused = follower.admin().await.switchover(request).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
-    let stranger = SwitchoverRequest { group: "g".into(), to: Some("x".into()) };
+    let stranger = SwitchoverRequest { group: "g".into(), to: Some("x".into()), ..Default::default() };
     let unknown = follower.admin().await.switchover(stranger).await.unwrap_err();
     assert_eq!(unknown.code(), tonic::Code::NotFound);
-    assert!(unknown.message().contains("a, b, c"), "{unknown}");
+    assert!(unknown.message().contains("a in r1, b in r2, c in r3"), "{unknown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

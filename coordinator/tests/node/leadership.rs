@@ -39,7 +39,7 @@ async fn begun(cluster: &Cluster) -> Vec<Agent> {
 
 async fn switchover(cluster: &Cluster, to: &str) {
     eventually("a switchover", || async {
-        let request = SwitchoverRequest { group: "g".into(), to: Some(to.into()) };
+        let request = SwitchoverRequest { group: "g".into(), to: Some(to.into()), ..Default::default() };
         cluster.nodes[0].admin().await.switchover(request).await.ok()
     })
     .await;

@@ -30,6 +30,21 @@ pub struct Primary {
     pub address: String,
 }
 
+/// What a switchover would do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SwitchoverPlan {
+    /// The group.
+    pub group: GroupName,
+    /// Who hands over.
+    pub from: InstanceName,
+    /// Who follows.
+    pub to: InstanceName,
+    /// WAL that the successor lacks, in bytes.
+    pub lag_bytes: Option<u64>,
+    /// How long commits will wait, about; none while the round trips are not known.
+    pub pause: Option<Duration>,
+}
+
 /// What a watcher is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Told {

@@ -5,6 +5,7 @@ mod answer;
 mod request;
 mod status;
 
+pub use answer::SwitchoverPlan;
 pub use answer::{Assignment, Primary, Told};
 pub use request::{Consistency, NewElectorate, NewGroup, PrimaryQuery, Switchover, WatchQuery};
-pub use status::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status};
+pub use status::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching};

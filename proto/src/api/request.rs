@@ -87,8 +87,17 @@ impl NewGroup {
 pub struct Switchover {
     /// The group.
     pub group: GroupName,
-    /// The new primary; without it the heir.
+    /// The new primary, or a region: then the first there in the succession; without it the heir.
     pub to: Option<InstanceName>,
+    /// How long the successor may take to come close while commits still pass. Default: 5 s.
+    pub wait: Option<Duration>,
+}
+
+impl Switchover {
+    /// To that instance or region, or to the heir.
+    pub fn new(group: GroupName, to: Option<InstanceName>) -> Switchover {
+        Switchover { group, to, wait: None }
+    }
 }
 
 /// Who shall govern a group.

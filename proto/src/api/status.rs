@@ -1,7 +1,7 @@
 //! Everything an admin asks for at three in the morning.
 
 use regent_core::ids::{Epoch, InstanceName, NodeId, Position, RegionName};
-use regent_core::message::Role;
+use regent_core::message::{Role, Step};
 use regent_core::state::Group;
 use std::time::Duration;
 
@@ -56,6 +56,27 @@ pub struct GroupStatus {
     pub forecast: Option<Forecast>,
     /// What an admin should know at once; empty when all is well.
     pub troubles: Vec<String>,
+    /// The last switchover that the node that answers has heard of.
+    pub switching: Option<Switching>,
+}
+
+/// A switchover, as the node that answers has heard of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Switching {
+    /// Who hands over.
+    pub from: InstanceName,
+    /// Who shall follow.
+    pub to: InstanceName,
+    /// How far the one that hands over is.
+    pub step: Step,
+    /// Why it was called off; empty otherwise.
+    pub why: String,
+    /// How long ago it was first heard of.
+    pub began: Duration,
+    /// How long commits have waited so far, or did; none while they have not. Exact to a round trip.
+    pub held: Option<Duration>,
+    /// Whether commits pass again.
+    pub over: bool,
 }
 
 /// One instance.

@@ -4,6 +4,7 @@ use super::field::{
     ConvertError, address, epoch, filled, fitting, micros, name, optional_name, real_epoch, required,
     revision, span, text,
 };
+use super::hand_over::{asked_of, hand_over};
 use super::vote::{reason, role};
 use crate::v1;
 use crate::v1::agent_message::Message as Said;
@@ -11,7 +12,7 @@ use crate::v1::refusal::Kind;
 use crate::v1::witness_message::Message as Answered;
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName};
-use regent_core::message::{Refusal, Release, Report, ToAgent, ToWitness};
+use regent_core::message::{Progress, Refusal, Release, Report, ToAgent, ToWitness};
 
 /// A message of an agent, as it came in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,6 +90,7 @@ impl From<Report> for v1::Report {
             gate_armed: report.gate_armed,
             rtt_us: report.rtt_us,
             trouble: fitting(report.trouble),
+            hand_over: report.hand_over.map(Into::into),
         }
     }
 }
@@ -114,6 +116,10 @@ impl TryFrom<v1::Report> for Report {
             gate_armed: report.gate_armed,
             rtt_us: report.rtt_us,
             trouble: text("trouble", report.trouble)?,
+            hand_over: report
+                .hand_over
+                .map(|progress| Progress::try_from(progress).map_err(|error| error.within("hand_over")))
+                .transpose()?,
         })
     }
 }
@@ -164,9 +170,7 @@ impl From<ToAgent> for v1::WitnessMessage {
             ToAgent::Decline { group, up_to } => {
                 Answered::Decline(v1::Decline { group: group.into(), up_to: up_to.0 })
             }
-            ToAgent::HandOver { group, epoch, to } => {
-                Answered::HandOver(v1::HandOver { group: group.into(), epoch: epoch.0, to: to.into() })
-            }
+            ToAgent::HandOver { group, wish } => Answered::HandOver(asked_of(group, wish)),
         };
         v1::WitnessMessage { message: Some(answered) }
     }
@@ -211,14 +215,6 @@ fn answer(heard: v1::Heard) -> Result<ToAgent, ConvertError> {
 
 fn decline(asked: v1::Decline) -> Result<ToAgent, ConvertError> {
     Ok(ToAgent::Decline { group: name("group", asked.group)?, up_to: real_epoch("up_to", asked.up_to)? })
-}
-
-fn hand_over(asked: v1::HandOver) -> Result<ToAgent, ConvertError> {
-    Ok(ToAgent::HandOver {
-        group: name("group", asked.group)?,
-        epoch: real_epoch("epoch", asked.epoch)?,
-        to: name("to", asked.to)?,
-    })
 }
 
 impl From<Refusal> for v1::Refusal {

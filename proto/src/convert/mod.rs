@@ -6,6 +6,7 @@
 mod answer;
 mod field;
 mod group;
+mod hand_over;
 mod message;
 mod node;
 mod rejected;

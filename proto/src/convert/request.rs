@@ -7,6 +7,7 @@ use super::group::mode;
 use super::vote::ids;
 use crate::api::{Consistency, NewElectorate, NewGroup, PrimaryQuery, Switchover, WatchQuery};
 use crate::v1;
+use regent_core::switchover::MOST_WAIT;
 use std::time::Duration;
 
 impl From<PrimaryQuery> for v1::GetPrimaryRequest {
@@ -94,14 +95,21 @@ fn span(field: &str, got: Option<u64>) -> Result<Option<Duration>, ConvertError>
 
 impl From<Switchover> for v1::SwitchoverRequest {
     fn from(wish: Switchover) -> v1::SwitchoverRequest {
-        v1::SwitchoverRequest { group: wish.group.into(), to: wish.to.map(Into::into) }
+        let wait_ms = wish.wait.map(millis);
+        v1::SwitchoverRequest { group: wish.group.into(), to: wish.to.map(Into::into), wait_ms }
     }
 }
 
 impl TryFrom<v1::SwitchoverRequest> for Switchover {
     type Error = ConvertError;
     fn try_from(wish: v1::SwitchoverRequest) -> Result<Switchover, ConvertError> {
-        Ok(Switchover { group: name("group", wish.group)?, to: optional_name("to", wish.to)? })
+        let longest = u64::try_from(MOST_WAIT.as_millis()).unwrap_or(u64::MAX);
+        let wait = wish.wait_ms.map(|got| number("wait_ms", got, 1..=longest).map(Duration::from_millis));
+        Ok(Switchover {
+            group: name("group", wish.group)?,
+            to: optional_name("to", wish.to)?,
+            wait: wait.transpose()?,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::answer::millis;
 use super::field::{ConvertError, epoch, filled, name, node, nodes, required};
 use super::vote::role;
-use crate::api::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status};
+use crate::api::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching};
 use crate::v1;
 use regent_core::ids::{InstanceName, NodeId};
 use std::time::Duration;
@@ -85,6 +85,7 @@ impl From<GroupStatus> for v1::GroupStatus {
             instances: status.instances.into_iter().map(Into::into).collect(),
             forecast: status.forecast.map(Into::into),
             troubles: status.troubles,
+            switching: status.switching.map(Into::into),
         }
     }
 }
@@ -102,6 +103,10 @@ impl TryFrom<v1::GroupStatus> for GroupStatus {
             instances: all("instances", status.instances)?,
             forecast: status.forecast.map(Forecast::try_from).transpose()?,
             troubles: status.troubles,
+            switching: status
+                .switching
+                .map(|switching| Switching::try_from(switching).map_err(|error| error.within("switching")))
+                .transpose()?,
         })
     }
 }

@@ -5,7 +5,9 @@ use proptest::option;
 use proptest::prelude::*;
 use regent_core::command::{Instance, Mode, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Position, RegionName, Revision, Seq};
-use regent_core::message::{Refusal, Release, Report, Role, Solicit, Standing, ToAgent, ToNode, ToWitness};
+use regent_core::message::{
+    HandOver, Progress, Refusal, Release, Report, Role, Solicit, Standing, Step, ToAgent, ToNode, ToWitness,
+};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Change, Group};
 use regent_core::vote::{Certificate, Reason, Vote};
@@ -113,29 +115,58 @@ pub fn report() -> impl Strategy<Value = Report> {
     let who = (group_name(), instance_name(), seq(), role(), position());
     let epochs = (option::of(epoch()), any_epoch(), any_epoch(), any_epoch(), any_epoch());
     let flags = any::<(bool, bool, bool, bool, Option<u64>, u32)>();
-    (who, epochs, flags, ".{0,200}").prop_map(|(who, epochs, flags, trouble)| {
-        let (group, instance, seq, role, position) = who;
-        let (claims, seen, acted, declined, followed) = epochs;
-        let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
-        Report {
-            group,
-            instance,
-            seq,
-            claims,
-            leased,
-            ready,
-            seen,
-            acted,
-            declined,
-            followed,
-            role,
-            streaming,
-            position,
-            system_id,
-            gate_armed,
-            rtt_us,
-            trouble,
-        }
+    (who, epochs, flags, ".{0,200}", option::of(progress())).prop_map(
+        |(who, epochs, flags, trouble, hand_over)| {
+            let (group, instance, seq, role, position) = who;
+            let (claims, seen, acted, declined, followed) = epochs;
+            let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
+            Report {
+                group,
+                instance,
+                seq,
+                claims,
+                leased,
+                ready,
+                seen,
+                acted,
+                declined,
+                followed,
+                role,
+                streaming,
+                position,
+                system_id,
+                gate_armed,
+                rtt_us,
+                trouble,
+                hand_over,
+            }
+        },
+    )
+}
+
+fn hand_over() -> impl Strategy<Value = HandOver> {
+    (epoch(), instance_name(), any::<u64>(), span()).prop_map(|(epoch, to, ticket, wait)| HandOver {
+        epoch,
+        to,
+        ticket,
+        wait,
+    })
+}
+
+fn progress() -> impl Strategy<Value = Progress> {
+    let steps = prop::sample::select(vec![
+        Step::Checkpoint,
+        Step::CatchUp,
+        Step::Held,
+        Step::Stopping,
+        Step::Released,
+        Step::CalledOff,
+    ]);
+    (any::<u64>(), instance_name(), steps, ".{0,200}").prop_map(|(ticket, to, step, why)| Progress {
+        ticket,
+        to,
+        step,
+        why,
     })
 }
 
@@ -183,11 +214,7 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
         vote().prop_map(ToAgent::Vote),
         certificate().prop_map(ToAgent::Decided),
         (group_name(), epoch()).prop_map(|(group, up_to)| ToAgent::Decline { group, up_to }),
-        (group_name(), epoch(), instance_name()).prop_map(|(group, epoch, to)| ToAgent::HandOver {
-            group,
-            epoch,
-            to
-        }),
+        (group_name(), hand_over()).prop_map(|(group, wish)| ToAgent::HandOver { group, wish }),
     ]
 }
 

@@ -11,6 +11,7 @@
 //! It needs no network in order to stop being primary: the deadline passes by itself.
 
 mod durable;
+mod handover;
 mod office;
 mod postgres;
 
@@ -69,7 +70,8 @@ pub enum Effect {
     Close,
     /// Tell one witness; if its stream is gone the message is lost.
     Send(NodeId, ToWitness),
-    /// Begin this; its end comes back as `Done`. One at a time.
+    /// Begin this; its end comes back as `Done`. One at a time, but for a stop at once, which does not wait for a
+    /// checkpoint.
     Start(Task),
     /// For the audit and the log.
     Note(Note),
@@ -92,6 +94,8 @@ pub enum Note {
     Released(Epoch, Reason),
     /// It was asked to hand over.
     HandingOver(Epoch, InstanceName),
+    /// It does not hand over after all, and goes on as primary: to whom, and why not.
+    CalledOff(InstanceName, String),
     /// A task begins, and why.
     Begins(Task, &'static str),
     /// A task failed, and why.
@@ -130,9 +134,9 @@ pub struct Agent {
     /// What the gate was opened to last; zero: surely closed.
     open_until: Time,
     opened: Epoch,
-    handing_over: Option<InstanceName>,
+    hand_over: Option<handover::HandingOver>,
     postgres: postgres::Postgres,
-    /// Since when it holds an office that its Postgres does not fill yet.
+    /// Since when it holds an office that its Postgres does not fill, if it does not.
     office_since: Time,
 }
 
@@ -157,7 +161,7 @@ impl Agent {
             // What an earlier run opened rests on real promises and may run out by itself; but it may have to be closed.
             open_until: Time(1),
             opened: Epoch(0),
-            handing_over: None,
+            hand_over: None,
             postgres: postgres::Postgres::default(),
             office_since: now,
         };
@@ -175,11 +179,12 @@ impl Agent {
             }
             Event::Heard(node, message) => self.hear(node, message, now, &mut out),
             Event::Observed(observation) => self.observed(observation, now, &mut out),
-            Event::Exited => self.exited(&mut out),
+            Event::Exited => self.exited(now, &mut out),
             Event::Done(task, result) => self.done(task, result, now, &mut out),
             Event::Wake => {}
         }
         self.take_office(now, &mut out);
+        self.go_on_handing_over(now, &mut out);
         self.keep_lease(now, &mut out);
         self.drive(now, &mut out);
         self.report_if_due(now, &mut out);
@@ -254,7 +259,7 @@ impl Agent {
                     out.push(self.persist());
                 }
             }
-            ToAgent::HandOver { epoch, to, .. } => self.asked_to_hand_over(epoch, to, out),
+            ToAgent::HandOver { wish, .. } => self.asked_to_hand_over(wish, now, out),
         }
     }
 
@@ -365,6 +370,7 @@ impl Agent {
             gate_armed: seen.gate_armed,
             rtt_us: u32::try_from(rtt).unwrap_or(u32::MAX),
             trouble: self.trouble(),
+            hand_over: self.hand_over.as_ref().map(handover::HandingOver::progress),
         }
     }
 

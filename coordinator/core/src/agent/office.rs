@@ -80,7 +80,7 @@ impl Agent {
         self.durable.acted = epoch;
         self.durable.decided = Some(decided);
         self.durable.certificate = certificate.clone();
-        self.handing_over = None;
+        self.hand_over = None;
         self.office_since = now;
         self.report_at = now;
         out.push(self.persist());
@@ -116,7 +116,7 @@ impl Agent {
             return self.release(None, Reason::PostgresDied, out);
         }
         let primary = self.postgres.seen.role == Role::Primary || mutant::on(Mutant::GateBeforePrimary);
-        let ready = primary && self.postgres.seen.gate_armed && self.handing_over.is_none();
+        let ready = primary && self.postgres.seen.gate_armed && !self.holds_commits();
         let Some(deadline) = self.deadline().filter(|deadline| ready && *deadline > now) else { return };
         if deadline > self.open_until || self.opened != epoch {
             self.open_until = deadline.max(self.open_until);
@@ -153,7 +153,7 @@ impl Agent {
         let Some(epoch) = self.office() else { return };
         self.open_until = Time::ZERO;
         self.opened = Epoch(0);
-        self.handing_over = None;
+        self.end_handing_over(reason);
         self.durable.released = epoch;
         self.durable.release = Some((to, reason));
         if !mutant::on(Mutant::GateOpenAtRelease) {
@@ -166,17 +166,5 @@ impl Agent {
             self.send_all(&ToWitness::Release(release), out);
         }
         out.push(Effect::Note(Note::Released(epoch, reason)));
-    }
-
-    /// A switchover: commits wait from here on; when Postgres has stopped, having sent everything to its standbys,
-    /// the office is given to `to`.
-    pub(super) fn asked_to_hand_over(&mut self, epoch: Epoch, to: InstanceName, out: &mut Vec<Effect>) {
-        let running = self.postgres.seen.role == Role::Primary;
-        if self.office() != Some(epoch) || self.handing_over.is_some() || !running {
-            return;
-        }
-        out.push(Effect::Note(Note::HandingOver(epoch, to.clone())));
-        self.handing_over = Some(to);
-        self.close("handing over", out);
     }
 }

@@ -1,11 +1,12 @@
 //! What the agent does with its Postgres: one table from what is decided and what is seen to the next task.
 
 use super::{Agent, Effect, Note};
-use crate::ids::{Epoch, InstanceName, Position};
+use crate::ids::{Epoch, InstanceName, Lsn, Position};
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::time::Time;
 use crate::vote::Reason;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a standby may try in vain to receive from a new primary before it is taken for diverged and rewound.
@@ -36,6 +37,8 @@ pub struct Observation {
     pub broken: bool,
     /// Where it is.
     pub position: Position,
+    /// `Role::Primary`: how far each standby that streams from it has said to have flushed.
+    pub standbys: BTreeMap<InstanceName, Lsn>,
     /// Which database it holds.
     pub system_id: Option<u64>,
     /// The gate is loaded and reads the lease file.
@@ -53,6 +56,7 @@ impl Default for Observation {
             streaming: false,
             following: None,
             position: Position::default(),
+            standbys: BTreeMap::new(),
             system_id: None,
             gate_armed: false,
             trouble: String::new(),
@@ -86,6 +90,11 @@ pub enum Task {
     Promote,
     /// Receive from another instance.
     Follow(Upstream),
+    /// Write what is dirty to disk, while everything goes on.
+    Checkpoint {
+        /// For so long at most.
+        within: Duration,
+    },
     /// Stop at once, without a checkpoint.
     StopImmediately,
     /// Stop after everything was sent to the standbys.
@@ -116,7 +125,7 @@ pub(super) struct Postgres {
 impl Agent {
     pub(super) fn observed(&mut self, seen: Observation, now: Time, out: &mut Vec<Effect>) {
         if seen.role == Role::Stopped {
-            self.exited(out); // seen before it was told
+            self.exited(now, out); // seen before it was told
         }
         self.postgres.rewound &= seen.role == Role::Stopped;
         let was = std::mem::replace(&mut self.postgres.seen, seen).role;
@@ -157,7 +166,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn exited(&mut self, out: &mut Vec<Effect>) {
+    pub(super) fn exited(&mut self, now: Time, out: &mut Vec<Effect>) {
         let was = self.postgres.seen.role;
         if !matches!(was, Role::Primary | Role::Standby) {
             return;
@@ -165,7 +174,9 @@ impl Agent {
         self.postgres.seen.role = Role::Stopped;
         self.postgres.seen.was_primary = was == Role::Primary;
         self.postgres.seen.streaming = false;
+        self.postgres.seen.standbys.clear();
         if self.office().is_some() {
+            self.office_since = now;
             // A stop that was asked for says itself how it went; any other end, also while handing over, is a death.
             if self.postgres.task != Some(Task::StopCleanly) {
                 self.release(None, Reason::PostgresDied, out);
@@ -174,7 +185,19 @@ impl Agent {
     }
 
     pub(super) fn done(&mut self, task: Task, result: Result<(), String>, now: Time, out: &mut Vec<Effect>) {
+        if matches!(task, Task::Checkpoint { .. }) && self.postgres.task.as_ref() != Some(&task) {
+            return; // Postgres was stopped meanwhile
+        }
         self.postgres.task = None;
+        let handing_over = self.handing_over().is_some();
+        match (&task, result) {
+            (Task::Checkpoint { .. }, result) => self.checkpointed(result, now, out),
+            (Task::StopCleanly, result) if handing_over => self.stopped(result, now, out),
+            (_, result) => self.ended(task, result, now, out),
+        }
+    }
+
+    fn ended(&mut self, task: Task, result: Result<(), String>, now: Time, out: &mut Vec<Effect>) {
         match result {
             Ok(()) => {
                 self.postgres.trouble.clear();
@@ -185,12 +208,6 @@ impl Agent {
                         self.postgres.rewound = true;
                     }
                     Task::Follow(_) => self.postgres.stray_since = None,
-                    // Everything it had was sent to its standbys: the office can be given on.
-                    Task::StopCleanly => {
-                        if let Some(to) = self.handing_over.clone() {
-                            self.release(Some(to), Reason::Switchover, out);
-                        }
-                    }
                     _ => {}
                 }
             }
@@ -206,9 +223,6 @@ impl Agent {
                 self.postgres.rewind_failed = matches!(task, Task::Rewind(_)) && again;
                 let copied = matches!(task, Task::Rewind(_) | Task::Clone(_));
                 self.postgres.strayed &= !copied || self.postgres.rewind_failed;
-                if task == Task::StopCleanly {
-                    self.handing_over = None; // the gate opens again; the leader may ask once more
-                }
                 if matches!(task, Task::Initialise | Task::StartPrimary | Task::Promote) {
                     self.release(None, Reason::PostgresDied, out);
                 }
@@ -282,13 +296,18 @@ impl Agent {
     pub(super) fn drive(&mut self, now: Time, out: &mut Vec<Effect>) {
         // Until it has heard of its group it cannot tell whether the directory holds the group's database.
         let usable = self.group.is_some() && !self.foreign();
-        let idle = self.postgres.known && self.postgres.task.is_none() && usable;
-        let Some((task, why)) = self.next_task(now).filter(|_| idle) else { return };
+        let Some((task, why)) = self.next_task(now).filter(|_| self.postgres.known && usable) else { return };
+        // Nothing is begun beside another task; but fencing does not wait for a checkpoint.
+        let waits =
+            |running: &Task| !matches!((running, &task), (Task::Checkpoint { .. }, Task::StopImmediately));
+        if self.postgres.task.as_ref().is_some_and(waits) {
+            return;
+        }
         // Fencing never waits for a task that failed before.
         if now < self.postgres.retry_at && task != Task::StopImmediately {
             return;
         }
-        if task == Task::StopCleanly && self.handing_over.is_none() {
+        if task == Task::StopCleanly && self.handing_over().is_none() {
             self.postgres.strayed = true;
         }
         self.postgres.task = Some(task.clone());
@@ -305,7 +324,7 @@ impl Agent {
         if self.office().is_some() {
             let leased = self.leased(now) || mutant::on(Mutant::PromotesWithoutLease);
             return match seen.role {
-                Role::Primary if self.handing_over.is_some() => Some((Task::StopCleanly, "handing over")),
+                Role::Primary => self.task_of_hand_over(now),
                 Role::Standby if leased => Some((Task::Promote, "decided to be primary, and leased")),
                 Role::Stopped if seen.broken => None,
                 Role::Stopped if leased && seen.was_primary => Some((Task::StartPrimary, "is the primary")),

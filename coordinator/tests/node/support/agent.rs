@@ -151,10 +151,10 @@ fn hear(node: u64, message: ToAgent, instance: &InstanceName, shared: &Mutex<Sha
             shared.words.role = if primary == *instance { Role::Primary } else { Role::Standby };
         }
     }
-    if let ToAgent::HandOver { epoch, to, .. } = &message
+    if let ToAgent::HandOver { wish, .. } = &message
         && shared.words.hands_over
     {
-        let release = (epoch.0, to.clone());
+        let release = (wish.epoch.0, wish.to.clone());
         shared.releases.retain(|known| *known != release);
         shared.releases.push(release);
         shared.words.claims = None;
@@ -207,6 +207,7 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         gate_armed: true,
         rtt_us: 500,
         trouble: String::new(),
+        hand_over: None,
     }
 }
 
