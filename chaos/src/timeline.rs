@@ -105,6 +105,7 @@ fn words(event: &Event) -> Option<(String, Track, bool)> {
         "promoted" => ("Postgres is promoted".to_string(), Track::Write, false),
         "gate_open" => ("holds the lease, opens the gate".to_string(), Track::Write, false),
         "gate_closed" => ("closes the gate".to_string(), Track::Write, false),
+        "called_off" => ("calls the switchover off".to_string(), Track::Write, false),
         "released" => (format!("releases epoch {epoch}"), Track::Write, false),
         "leader" => (format!("leads Raft in term {}", event.term.unwrap_or(0)), Track::Beside, false),
         "decided" => (format!("tells watchers of epoch {epoch}"), Track::Beside, false),

@@ -6,10 +6,10 @@
 use crate::error::Error;
 use crate::leadership::Client;
 use crate::wire;
-use regent_core::ids::{GroupName, NodeId};
+use regent_core::ids::{GroupName, NodeId, RegionName};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Change, Group};
-use regent_proto::api::{Assignment, NewElectorate, NewGroup, Status, Switchover, SwitchoverPlan};
+use regent_proto::api::{Assignment, Drain, NewElectorate, NewGroup, Status, Switchover, SwitchoverPlan};
 
 impl Client {
     /// Creates a group.
@@ -60,6 +60,16 @@ impl Client {
     /// [`Error::Refused`] says why it would be refused; [`Error::NotFound`] names what there is.
     pub async fn plan_switchover(&self, wish: &Switchover) -> Result<SwitchoverPlan, Error> {
         self.connection.read(|attempt| wire::plan_switchover(attempt, wish.clone())).await
+    }
+
+    /// Drains a region, or ends that; returns all drained regions when it is in the log. Its primaries are moved out from
+    /// then on, a few at a time: the status tells which are left.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] names the regions there are.
+    pub async fn set_drained(&self, region: &RegionName, drained: bool) -> Result<Vec<RegionName>, Error> {
+        let wish = Drain { region: region.clone(), drained };
+        self.connection.write(|attempt| wire::set_drained(attempt, wish.clone())).await
     }
 
     /// Changes who governs a group; returns when the electorate is the one asked for.

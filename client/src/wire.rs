@@ -1,12 +1,13 @@
 //! The calls themselves. The only file of the library that names the wire; everything here speaks core types.
 
 use futures::{Stream, StreamExt};
-use regent_core::ids::{GroupName, NodeId};
+use regent_core::ids::{GroupName, NodeId, RegionName};
 use regent_core::state::{Change, Group};
 use regent_proto::api::{
-    Assignment, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, SwitchoverPlan, Told, WatchQuery,
+    Assignment, Drain, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, SwitchoverPlan, Told,
+    WatchQuery,
 };
-use regent_proto::convert::ConvertError;
+use regent_proto::convert::{ConvertError, regions};
 use regent_proto::v1::admin_client::AdminClient;
 use regent_proto::v1::leadership_client::LeadershipClient;
 use regent_proto::v1::{GetHistoryRequest, GetStatusRequest, ListGroupsRequest, TransferLeaderRequest};
@@ -108,6 +109,11 @@ pub(crate) async fn switchover(attempt: Attempt, wish: Switchover) -> Result<Ass
 pub(crate) async fn plan_switchover(attempt: Attempt, wish: Switchover) -> Result<SwitchoverPlan, Fault> {
     let answer = attempt.admin().plan_switchover(attempt.request(wish.into())).await?;
     Ok(answer.into_inner().try_into()?)
+}
+
+pub(crate) async fn set_drained(attempt: Attempt, wish: Drain) -> Result<Vec<RegionName>, Fault> {
+    let answer = attempt.admin().set_drained(attempt.request(wish.into())).await?;
+    Ok(regions("drained", answer.into_inner().drained)?)
 }
 
 pub(crate) async fn set_electorate(attempt: Attempt, wish: NewElectorate) -> Result<Group, Fault> {

@@ -152,6 +152,7 @@ fn healthy() -> v1::Status {
             node(3, "eu-west", "follower"),
         ],
         groups: vec![orders],
+        ..Default::default()
     }
 }
 
@@ -363,6 +364,30 @@ async fn a_switchover_at_a_time_says_that_it_waits_here() {
         assert_eq!(ran.exit, Exit::Usage);
         assert!(ran.err.contains(words), "{}", ran.err);
     }
+}
+
+#[tokio::test]
+async fn a_drain_waits_until_the_region_is_free_and_says_what_is_left() {
+    let node = node_with(healthy()).await;
+    let ran = regent(&node, &["drain", "us-west"]).await;
+    assert_eq!(
+        (ran.exit, ran.out.as_str()),
+        (Exit::Ok, "us-west is drained: no primary is there\n"),
+        "{}",
+        ran.err
+    );
+    let ran = regent(&node, &["drain", "us-east", "--wait", "10ms"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Open, ""));
+    assert!(
+        ran.err.contains("orders-us-east of orders is still there: orders-eu-west lags 20 MiB"),
+        "{}",
+        ran.err
+    );
+    let shown = regent(&node, &["status"]).await.out;
+    assert!(shown.contains("Drained, no primary shall be there: us-west, us-east"), "{shown}");
+    let ran = regent(&node, &["undrain", "us-east", "-o", "json"]).await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value, serde_json::json!({"drained": ["us-west"], "left": []}));
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@
 
 use regent_core::ids::GroupName;
 use regent_proto::api::{
-    Assignment, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, SwitchoverPlan, Told, WatchQuery,
+    Assignment, Drain, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, SwitchoverPlan, Told,
+    WatchQuery,
 };
 use regent_proto::convert::ConvertError;
 use regent_proto::v1;
@@ -80,6 +81,9 @@ fn what_is_asked() {
             pause_ms,
         });
     }
+    for drained in [true, false] {
+        unchanged::<_, Drain>(v1::SetDrainedRequest { region: "us-east".into(), drained });
+    }
     unchanged::<_, NewElectorate>(v1::SetElectorateRequest {
         group: "orders".into(),
         electorate: vec![1, 2],
@@ -149,6 +153,7 @@ fn the_status() {
         term: 4,
         nodes: vec![node],
         groups,
+        drained: vec!["us-east".into()],
     });
 }
 

@@ -161,6 +161,7 @@ fn carry_out(play: &mut Play<'_>, leader: usize, action: Action) {
                 play.settle();
             }
         }
+        Action::Move(..) => {} // no region is drained here
         Action::Ask(_, who, message) => play.ask(&who, id_of(leader), message),
     }
 }

@@ -73,3 +73,26 @@ fn receiver(stage: &Stage, region: usize) -> anyhow::Result<Pid> {
     let found = processes::under(&stage.cluster.data_dir(region))?.into_iter().find(receives);
     found.map(Pid::from_raw).context("a standby that streams has a receiver")
 }
+
+#[test]
+fn a_drained_region_is_free_of_primaries_until_that_is_taken_back() {
+    play(async |stage| {
+        let before = stage.whole().await?;
+        let unknown = stage.regent_ends(3, &["drain", "atlantis"])?;
+        ensure!(unknown.contains(REGIONS[HOME]), "the regions there are, are named: {unknown}");
+        let said = stage.regent_ends(0, &["drain", REGIONS[HOME]])?;
+        let heir = before.heir.context("a whole group has an heir")?;
+        ensure!(
+            said.contains(&format!("moved from {} to {}", instance(HOME), instance(heir))),
+            "it said: {said}"
+        );
+        stage.until("nobody at home may take over", |view| view.leased && view.successors == 1).await?;
+        let refused = stage.regent_ends(6, &["switchover", GROUP, "--to", REGIONS[HOME], "--yes"])?;
+        ensure!(refused.contains("drained"), "it said: {refused}");
+        stage.regent_ends(0, &["drain", REGIONS[HOME]])?;
+        stage.regent_ends(0, &["undrain", REGIONS[HOME]])?;
+        let after = stage.whole().await?;
+        ensure!(after.primary == Some(heir), "nobody is moved back: {after:?}");
+        Ok(())
+    });
+}

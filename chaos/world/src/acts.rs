@@ -4,7 +4,7 @@ use crate::links::End;
 use crate::words::inst;
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::command::Command;
-use regent_core::ids::{Epoch, InstanceName, NodeId, Revision};
+use regent_core::ids::{Epoch, InstanceName, NodeId, RegionName, Revision};
 use regent_core::message::{Solicit, ToNode};
 use regent_core::switchover::{WAIT, Wish, check};
 use regent_core::vote::Reason;
@@ -100,12 +100,19 @@ impl World {
         let peer = &mut self.nodes[at];
         let name = &self.groups[group];
         let Some(known) = peer.state.groups.get(name) else { return };
-        let wish = Wish { to: Some(to), wait: WAIT };
+        let wish = Wish { to: Some(to), wait: WAIT, drained: &peer.state.drained };
         let region_of = |id| peer.state.nodes.get(&id).map(|node| node.region.clone());
         match check(known, peer.view.group(name), wish, region_of, now) {
             Ok(plan) => peer.view.ask_hand_over(name, plan.wish, now),
             Err(why) => self.say(|_| format!("refused: {why}")),
         }
+    }
+
+    /// A person asks the leader to drain a region, or to end that.
+    pub(crate) fn drain(&mut self, region: &str, drained: bool) {
+        let Some(leader) = self.raft.leader else { return self.say(|_| "no leader to ask".to_owned()) };
+        let region = RegionName::new(region).expect("a region's name");
+        self.propose(leader, Command::SetDrained { region, drained });
     }
 
     /// A person asks the leader for another electorate.

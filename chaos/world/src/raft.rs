@@ -232,6 +232,12 @@ impl World {
                     let own = Mail::ToNode(ToNode::Solicit(solicit));
                     self.at(self.now, Happening::Mail(Proc::Node(at), own));
                 }
+                Action::Move(group, wish) => {
+                    self.say(|world| {
+                        format!("{} moves {group} to {}", node(world.nodes[at].id), inst(&wish.to))
+                    });
+                    self.nodes[at].view.ask_hand_over(&group, wish, now);
+                }
                 Action::Ask(_, instance, message) => {
                     let who = self.host_index(&instance);
                     self.tell_agent(at, who, message);
@@ -296,6 +302,8 @@ impl World {
 fn entry(command: &Command) -> String {
     match command {
         Command::SetNode { id, .. } => format!("node {}", node(*id)),
+        Command::SetDrained { region, drained: true } => format!("region {region} is drained"),
+        Command::SetDrained { region, drained: false } => format!("region {region} is no longer drained"),
         Command::CreateGroup { group, electorate: of, .. } => {
             format!("group {group}, governed by {}", electorate(of))
         }

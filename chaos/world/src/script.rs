@@ -105,6 +105,8 @@ impl World {
                 self.raft.lag.insert(at(who), span(time));
             }
             ["switchover", "of", of, "to", who] => self.switchover(self.group_index(&group(of)), &name(who)),
+            ["drain", place] => self.drain(place, true),
+            ["undrain", place] => self.drain(place, false),
             ["electorate", "of", of, ref names @ ..] => {
                 self.wish_electorate(self.group_index(&group(of)), names.iter().map(|name| id(name)));
             }

@@ -2,7 +2,7 @@
 
 use super::print::Format;
 use clap::{Parser, Subcommand};
-use regent_core::ids::{GroupName, InstanceName};
+use regent_core::ids::{GroupName, InstanceName, RegionName};
 use regent_core::switchover::MOST_WAIT;
 use std::time::Duration;
 
@@ -82,6 +82,19 @@ pub enum Command {
         /// Do not ask.
         #[arg(long, short)]
         yes: bool,
+    },
+    /// Moves every primary out of a region, two at a time, and keeps it free of them until `undrain`; waits for it.
+    Drain {
+        /// The region.
+        region: RegionName,
+        /// How long to wait until it is free; it goes on afterwards.
+        #[arg(long, value_name = "SPAN", value_parser = span, default_value = "1m")]
+        wait: Duration,
+    },
+    /// Lets a drained region have primaries again; none is moved back.
+    Undrain {
+        /// The region.
+        region: RegionName,
     },
     /// Creates and lists groups.
     #[command(subcommand)]

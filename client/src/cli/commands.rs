@@ -4,7 +4,7 @@ use super::args::{Args, Command, GroupCommand, LeaderCommand};
 use super::exit::Exit;
 use super::print::{Failure, Format, Session};
 use super::view::{AssignmentView, ChangeView, GroupView, LeaderView, StatusView};
-use super::{changes, status, switchover, words};
+use super::{changes, drain, status, switchover, words};
 use crate::connection::Options;
 use crate::leadership::Client;
 use futures::StreamExt;
@@ -39,6 +39,10 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
             let run = switchover::Run { client, patient: &patient, patience: args.timeout, format, session };
             run.run(switchover::Wish { wish, at, dry_run, yes }).await
         }
+        Command::Drain { region, wait } => {
+            drain::drain(&run.client, run.format, run.session, &region, wait).await
+        }
+        Command::Undrain { region } => drain::undrain(&run.client, run.format, run.session, &region).await,
         Command::Group(GroupCommand::List) => run.groups().await,
         Command::Group(GroupCommand::Create {
             name,

@@ -3,6 +3,7 @@
 mod args;
 mod changes;
 mod commands;
+mod drain;
 mod exit;
 mod moment;
 mod print;

@@ -58,6 +58,9 @@ pub fn page(status: &Status, terminal: Terminal) -> String {
         leader(status)
     );
     page += &nodes(status).render(terminal.width, terminal.colour);
+    if !status.drained.is_empty() {
+        page += &format!("\nDrained, no primary shall be there: {}\n", list(&status.drained));
+    }
     for group in &status.groups {
         page.push('\n');
         page += &section(group, terminal);

@@ -22,6 +22,8 @@ pub struct StatusView {
     raft_term: u64,
     nodes: Vec<NodeView>,
     groups: Vec<GroupStatusView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    drained: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -171,6 +173,13 @@ pub enum EventView {
 }
 
 #[derive(Debug, Serialize)]
+pub struct DrainView {
+    pub drained: Vec<String>,
+    /// The groups whose primary is still in the region.
+    pub left: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
 pub struct LeaderView {
     pub raft_leader: u64,
     pub raft_term: u64,
@@ -200,6 +209,7 @@ impl From<&Status> for StatusView {
             raft_term: status.term,
             nodes: status.nodes.iter().map(Into::into).collect(),
             groups: status.groups.iter().map(Into::into).collect(),
+            drained: texts(&status.drained),
         }
     }
 }

@@ -268,6 +268,20 @@ impl Admin for Service {
         }))
     }
 
+    async fn set_drained(
+        &self,
+        request: Request<v1::SetDrainedRequest>,
+    ) -> Result<Response<v1::SetDrainedResponse>, Status> {
+        let wish = request.into_inner();
+        self.called(&format!("drained {}: {}", wish.region, wish.drained)).await?;
+        let mut inner = self.0.lock().unwrap();
+        inner.status.drained.retain(|region| *region != wish.region);
+        if wish.drained {
+            inner.status.drained.push(wish.region);
+        }
+        Ok(Response::new(v1::SetDrainedResponse { drained: inner.status.drained.clone() }))
+    }
+
     async fn set_electorate(
         &self,
         request: Request<v1::SetElectorateRequest>,

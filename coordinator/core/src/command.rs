@@ -130,6 +130,13 @@ pub enum Command {
         /// The electorate wanted.
         electorate: Electorate,
     },
+    /// A region is drained of primaries, or may have them again.
+    SetDrained {
+        /// Which.
+        region: RegionName,
+        /// Whether it is drained from now on.
+        drained: bool,
+    },
     /// What the witnesses decided.
     Record {
         /// Their votes.
@@ -147,7 +154,7 @@ impl Command {
     /// The group it is about, if it is about one.
     pub fn group(&self) -> Option<&GroupName> {
         match self {
-            Command::SetNode { .. } => None,
+            Command::SetNode { .. } | Command::SetDrained { .. } => None,
             Command::CreateGroup { group, .. }
             | Command::Register { group, .. }
             | Command::Begin { group, .. }

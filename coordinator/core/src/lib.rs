@@ -19,7 +19,7 @@
 //! | when votes decide | [`vote`], [`quorum`] |
 //! | how a promise becomes a deadline | [`lease`], [`time`] |
 //! | what an agent does with all this | [`agent`] |
-//! | what the Raft leader does in calm, and to mend | [`plan`], [`succession`], [`switchover`], on a [`view`] |
+//! | what the Raft leader does in calm, and to mend | [`plan`], [`succession`], [`switchover`], [`drain`], on a [`view`] |
 //! | what is answered to who asks | [`forecast`] and the reads |
 //! | how it is proved that the checks can fail | [`mutant`] |
 //!
@@ -47,6 +47,7 @@
 
 pub mod agent;
 pub mod command;
+pub mod drain;
 pub mod forecast;
 pub mod ids;
 pub mod lease;

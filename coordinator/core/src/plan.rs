@@ -3,8 +3,9 @@
 //! It never stands between a death and a promotion, and safety never depends on it.
 
 use crate::command::Command;
-use crate::ids::{Epoch, GroupName, InstanceName, NodeId};
-use crate::message::{Role, Solicit, ToAgent};
+use crate::drain;
+use crate::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName};
+use crate::message::{HandOver, Role, Solicit, ToAgent};
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, is_majority};
 use crate::state::{Group, State};
@@ -12,6 +13,7 @@ use crate::succession;
 use crate::time::Time;
 use crate::view::{GroupView, View};
 use crate::vote::{Certificate, Reason};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long a primary that does not say that it has heard is asked to hand over, before the wish is forgotten.
@@ -26,6 +28,8 @@ pub enum Action {
     Solicit(Solicit),
     /// Tell an agent.
     Ask(GroupName, InstanceName, ToAgent),
+    /// Begin a switchover: the view is told.
+    Move(GroupName, HandOver),
 }
 
 /// What the leader should do now. `at_unix_ms` is the wall clock, for people only.
@@ -37,15 +41,18 @@ pub fn plan(state: &State, view: &View, now: Time, at_unix_ms: u64) -> Vec<Actio
         .map(|(id, node)| Action::Propose(Command::SetNode { id: *id, node: node.clone() }))
         .collect();
     for group in state.groups.values() {
-        let planner = Planner { group, view: view.group(&group.name), now, at_unix_ms };
+        let view = view.group(&group.name);
+        let planner = Planner { group, view, drained: &state.drained, now, at_unix_ms };
         actions.extend(planner.plan());
     }
+    actions.extend(drain::moves(state, view, now).into_iter().map(|(group, wish)| Action::Move(group, wish)));
     actions
 }
 
 struct Planner<'a> {
     group: &'a Group,
     view: &'a GroupView,
+    drained: &'a BTreeSet<RegionName>,
     now: Time,
     at_unix_ms: u64,
 }
@@ -154,6 +161,7 @@ impl Planner<'_> {
             return None;
         }
         let succession = succession::desired(self.group, self.view, self.now);
+        let succession = drain::spared(self.group, succession, self.drained);
         (succession != self.group.succession).then(|| {
             Action::Propose(Command::SetSuccession {
                 group: self.group.name.clone(),

@@ -28,6 +28,9 @@ pub struct State {
     pub nodes: BTreeMap<NodeId, Node>,
     /// The groups.
     pub groups: BTreeMap<GroupName, Group>,
+    /// The regions that shall have no primary.
+    #[serde(default)]
+    pub drained: BTreeSet<RegionName>,
 }
 
 /// What the log says of one group.
@@ -91,6 +94,8 @@ pub enum Applied {
     Node(NodeId),
     /// A group has changed; its revision is this now.
     Group(GroupName, Revision),
+    /// A region is drained now, or no longer.
+    Region(RegionName),
     /// It was so already.
     Unchanged,
 }
@@ -123,6 +128,14 @@ pub enum Rejected {
         got: NodeId,
         /// Those there are.
         known: Vec<NodeId>,
+    },
+    /// No such region.
+    #[error("no region {got}: {}", those(.known))]
+    UnknownRegion {
+        /// The name asked for.
+        got: RegionName,
+        /// Those there are.
+        known: Vec<RegionName>,
     },
     /// The group is there already, and different.
     #[error("group {0} exists already; choose another name, or see it with `regent status`")]
@@ -227,7 +240,8 @@ pub const TTL_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(
 impl State {
     /// The state of a cluster in which nothing was decided yet.
     pub fn new(cluster: impl Into<String>) -> State {
-        State { cluster: cluster.into(), nodes: BTreeMap::new(), groups: BTreeMap::new() }
+        let cluster = cluster.into();
+        State { cluster, nodes: BTreeMap::new(), groups: BTreeMap::new(), drained: BTreeSet::new() }
     }
 
     /// Applies one command: either all of it, or nothing and the reason.
@@ -246,6 +260,7 @@ impl State {
                 self.group_mut(group)?.set_succession(*epoch, *revision, succession)
             }
             Command::SetDesiredElectorate { group, electorate } => self.desire(group, electorate),
+            Command::SetDrained { region, drained } => self.drain(region, *drained),
             Command::Record { certificate, electorate, positions, at_unix_ms } => {
                 let group = self.group_mut(certificate.group())?;
                 group.record(certificate, electorate.as_ref(), positions, *at_unix_ms)
@@ -275,6 +290,23 @@ impl State {
         }
         self.nodes.insert(id, node.clone());
         Applied::Node(id)
+    }
+
+    /// Where there is anything: the regions of the nodes and of the instances.
+    pub fn regions(&self) -> BTreeSet<&RegionName> {
+        let instances = self.groups.values().flat_map(|group| group.instances.values());
+        let places = instances.map(|at| &at.region);
+        self.nodes.values().map(|node| &node.region).chain(places).collect()
+    }
+
+    fn drain(&mut self, region: &RegionName, drained: bool) -> Result<Applied, Rejected> {
+        // A mark that is there can be taken back also when nothing is left there.
+        if !self.regions().contains(region) && !self.drained.contains(region) {
+            let known = self.regions().into_iter().cloned().collect();
+            return Err(Rejected::UnknownRegion { got: region.clone(), known });
+        }
+        let changed = if drained { self.drained.insert(region.clone()) } else { self.drained.remove(region) };
+        Ok(if changed { Applied::Region(region.clone()) } else { Applied::Unchanged })
     }
 
     fn known_nodes(&self, electorate: &Electorate) -> Result<(), Rejected> {

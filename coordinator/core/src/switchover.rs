@@ -1,5 +1,6 @@
 //! The planned change: who can be handed the office now, and why not; and how far one is that was begun.
 
+use crate::drain::is_drained;
 use crate::forecast::pause;
 use crate::ids::{InstanceName, NodeId, RegionName};
 use crate::message::{HandOver, Report, Role, Step};
@@ -8,6 +9,7 @@ use crate::state::{Group, Rejected};
 use crate::succession::{lag_bytes, why_not};
 use crate::time::Time;
 use crate::view::GroupView;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long a successor may take to come close while commits pass, when whoever asks does not say.
@@ -93,6 +95,8 @@ pub struct Wish<'a> {
     pub to: Option<&'a InstanceName>,
     /// How long the successor may take to come close.
     pub wait: Duration,
+    /// The regions that shall have no primary.
+    pub drained: &'a BTreeSet<RegionName>,
 }
 
 /// Checks a wish, and says what would be done. `region_of` tells where each witness is.
@@ -112,7 +116,7 @@ pub fn check(
     if !view.well(group, now) {
         return Err(no_primary());
     }
-    let to = target(group, view, primary, wish.to, now)?;
+    let to = target(group, view, primary, wish, now)?;
     let report = view.last_report(&to).map(|(report, _)| report);
     Ok(Plan {
         from: primary.clone(),
@@ -138,15 +142,16 @@ fn target(
     group: &Group,
     view: &GroupView,
     primary: &InstanceName,
-    to: Option<&InstanceName>,
+    wish: Wish<'_>,
     now: Time,
 ) -> Result<InstanceName, Refused> {
-    let able = |name: &&InstanceName| obstacle(group, view, name, now).is_none();
+    let able = |name: &&InstanceName| obstacle(group, view, name, wish.drained, now).is_none();
     let reasons = |names: &mut dyn Iterator<Item = &InstanceName>| {
-        let reason = |name: &InstanceName| Some(format!("{name} {}", obstacle(group, view, name, now)?));
+        let reason =
+            |name: &InstanceName| Some(format!("{name} {}", obstacle(group, view, name, wish.drained, now)?));
         names.filter_map(reason).collect::<Vec<_>>().join(", ")
     };
-    let Some(to) = to else {
+    let Some(to) = wish.to else {
         return group.succession.iter().find(able).cloned().ok_or_else(|| Refused::NobodyReady {
             group: group.name.to_string(),
             why: reasons(&mut group.instances.keys().filter(|name| *name != primary)),
@@ -156,7 +161,7 @@ fn target(
         return Err(Refused::AlreadyPrimary(to.clone()));
     }
     if group.instances.contains_key(to) {
-        return match obstacle(group, view, to, now) {
+        return match obstacle(group, view, to, wish.drained, now) {
             Some(why) => Err(Refused::NotReady { instance: to.clone(), why }),
             None => Ok(to.clone()),
         };
@@ -183,7 +188,17 @@ fn target(
 }
 
 /// Why an instance cannot be handed the office now; `None` if it can.
-fn obstacle(group: &Group, view: &GroupView, name: &InstanceName, now: Time) -> Option<String> {
+fn obstacle(
+    group: &Group,
+    view: &GroupView,
+    name: &InstanceName,
+    drained: &BTreeSet<RegionName>,
+    now: Time,
+) -> Option<String> {
+    if is_drained(group, name, drained) {
+        let region = &group.instances[name].region;
+        return Some(format!("is in region {region}, which is drained; `regent undrain {region}` ends that"));
+    }
     if let Some(why) = why_not(group, view, name, now) {
         return Some(why);
     }

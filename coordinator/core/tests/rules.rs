@@ -17,6 +17,8 @@ use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
 use regent_core::witness::{Effect, Event, Witness};
 use std::collections::BTreeMap;
 
+#[path = "rules/drain.rs"]
+mod drain;
 #[path = "rules/switchover.rs"]
 mod switchover;
 

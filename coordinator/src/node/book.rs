@@ -53,7 +53,11 @@ impl Book {
     pub fn plan_switchover(&self, wish: &Switchover, now: Time) -> Result<Plan, Refused> {
         let state = self.state();
         let group = state.group(&wish.group)?;
-        let wanted = Wish { to: wish.to.as_ref(), wait: wish.wait.unwrap_or(switchover::WAIT) };
+        let wanted = Wish {
+            to: wish.to.as_ref(),
+            wait: wish.wait.unwrap_or(switchover::WAIT),
+            drained: &state.drained,
+        };
         let region_of = |id| state.nodes.get(&id).map(|node| node.region.clone());
         switchover::check(group, self.view.group(&wish.group), wanted, region_of, now)
     }

@@ -7,7 +7,7 @@ use crate::node::handle::Input;
 use crate::raft::ProposeError;
 use regent_core::command::{Command, Instance};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
-use regent_core::message::{Solicit, ToAgent, ToNode};
+use regent_core::message::{HandOver, Solicit, ToAgent, ToNode};
 use regent_core::plan::{Action, plan};
 use regent_core::state::{Group, Rejected};
 use regent_core::switchover::{Plan, Refused};
@@ -42,6 +42,7 @@ impl Node {
             match action {
                 Action::Propose(command) => self.propose(command, now),
                 Action::Solicit(solicit) => self.solicit(solicit, now).await?,
+                Action::Move(group, wish) => self.begin_hand_over(&group, &wish, now),
                 Action::Ask(group, instance, message) => self.ask_agent(&group, &instance, message),
             }
         }
@@ -115,13 +116,17 @@ impl Node {
 
     pub(super) fn hand_over(&mut self, wish: &Switchover, now: Time) -> Result<Plan, Refused> {
         let plan = self.book.plan_switchover(wish, now)?;
-        let (group, asked) = (&wish.group, &plan.wish);
+        self.begin_hand_over(&wish.group, &plan.wish, now);
+        Ok(plan)
+    }
+
+    /// The next plan asks the primary.
+    fn begin_hand_over(&mut self, group: &GroupName, asked: &HandOver, now: Time) {
         tracing::info!("group {group}: switchover to {} is asked for", asked.to);
         let fields = json!({"group": group, "epoch": asked.epoch, "instance": asked.to});
         self.audit.note_at(now, "switchover", fields);
         self.book.view.ask_hand_over(group, asked.clone(), now);
         self.plan_at = now;
-        Ok(plan)
     }
 
     /// A stream is that of an instance: it is told what the log says, as soon as the log says something of its group.

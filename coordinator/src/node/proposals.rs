@@ -66,6 +66,7 @@ pub fn subject(command: &Command) -> Subject {
         Command::SetSystem { group, .. } => format!("group {group}: its database is known"),
         Command::SetSuccession { group, .. } => format!("group {group}: the succession changes"),
         Command::SetDesiredElectorate { group, .. } => format!("group {group}: another electorate is wanted"),
+        Command::SetDrained { region, .. } => format!("region {region}: whether it is drained"),
         Command::Record { certificate, .. } => {
             format!("group {}: epoch {} is recorded", certificate.group(), certificate.epoch())
         }

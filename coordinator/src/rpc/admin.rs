@@ -11,7 +11,7 @@ use regent_core::command::Command;
 use regent_core::ids::{GroupName, NodeId};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Group, Rejected};
-use regent_proto::api::{NewElectorate, NewGroup, Switchover};
+use regent_proto::api::{Drain, NewElectorate, NewGroup, Switchover};
 use regent_proto::convert::{name, node_id, rejection};
 use regent_proto::v1;
 use regent_proto::v1::admin_client::AdminClient;
@@ -117,6 +117,23 @@ impl Admin for Service {
         match self.turn(&request, deadline).await? {
             Turn::Pass(mut leader) => leader.plan_switchover(passed_on(request, deadline)).await,
             Turn::Here => Ok(Response::new(self.plan(wish).await?.into())),
+        }
+    }
+
+    async fn set_drained(
+        &self,
+        request: Request<v1::SetDrainedRequest>,
+    ) -> Result<Response<v1::SetDrainedResponse>, Status> {
+        let deadline = Instant::now() + patience(&request);
+        let Drain { region, drained } = request.get_ref().clone().try_into()?;
+        match self.turn(&request, deadline).await? {
+            Turn::Pass(mut leader) => leader.set_drained(passed_on(request, deadline)).await,
+            Turn::Here => {
+                self.write(Command::SetDrained { region, drained }, deadline).await?;
+                let drained = self.raft.state().borrow().state.drained.clone();
+                let drained = drained.into_iter().map(Into::into).collect();
+                Ok(Response::new(v1::SetDrainedResponse { drained }))
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::node::Book;
 use crate::raft::Leadership;
+use regent_core::drain::is_drained;
 use regent_core::forecast::forecast;
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName};
 use regent_core::state::{Group, State};
@@ -30,6 +31,7 @@ pub fn status(book: &Book, groups: &[GroupName], now: Time) -> Status {
             .filter(wanted)
             .map(|group| Look { book, state: &state, leadership: &leadership, group, now }.status())
             .collect(),
+        drained: state.drained.iter().cloned().collect(),
     }
 }
 
@@ -130,7 +132,12 @@ impl Look<'_> {
         }
         let place = self.group.succession.iter().position(|member| member == name);
         let is_primary = self.view().current(self.group).1 == Some(name);
-        let why_not = why_not(self.group, self.view(), name, self.now).filter(|_| !is_primary);
+        let drained = || {
+            let drained = place.is_none() && is_drained(self.group, name, &self.state.drained);
+            drained.then(|| "is in a drained region".to_owned())
+        };
+        let why_not = why_not(self.group, self.view(), name, self.now).or_else(drained);
+        let why_not = why_not.filter(|_| !is_primary);
         InstanceStatus {
             name: name.clone(),
             region: at.region.clone(),

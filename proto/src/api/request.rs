@@ -1,7 +1,7 @@
 //! What is asked of a node.
 
 use regent_core::command::{Mode, Terms};
-use regent_core::ids::{Epoch, GroupName, InstanceName};
+use regent_core::ids::{Epoch, GroupName, InstanceName, RegionName};
 use regent_core::quorum::Electorate;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -98,6 +98,15 @@ impl Switchover {
     pub fn new(group: GroupName, to: Option<InstanceName>) -> Switchover {
         Switchover { group, to, wait: None }
     }
+}
+
+/// Whether a region shall be without primaries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Drain {
+    /// The region.
+    pub region: RegionName,
+    /// Whether it is drained from now on.
+    pub drained: bool,
 }
 
 /// Who shall govern a group.

@@ -20,6 +20,8 @@ pub struct Status {
     pub nodes: Vec<NodeStatus>,
     /// The groups asked for.
     pub groups: Vec<GroupStatus>,
+    /// The regions that shall have no primary.
+    pub drained: Vec<RegionName>,
 }
 
 /// One node.

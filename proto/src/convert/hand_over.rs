@@ -6,6 +6,7 @@ use crate::api::{Switching, SwitchoverPlan};
 use crate::v1;
 use regent_core::ids::GroupName;
 use regent_core::message::{HandOver, Progress, Step, ToAgent};
+use regent_core::switchover::WAIT;
 use std::time::Duration;
 
 pub(super) fn asked_of(group: GroupName, wish: HandOver) -> v1::HandOver {
@@ -23,7 +24,8 @@ pub(super) fn hand_over(asked: v1::HandOver) -> Result<ToAgent, ConvertError> {
         epoch: real_epoch("epoch", asked.epoch)?,
         to: name("to", asked.to)?,
         ticket: asked.ticket,
-        wait: span("wait_us", asked.wait_us)?,
+        // An older leader does not say.
+        wait: if asked.wait_us == 0 { WAIT } else { span("wait_us", asked.wait_us)? },
     };
     Ok(ToAgent::HandOver { group: name("group", asked.group)?, wish })
 }

@@ -20,6 +20,7 @@ pub use group::mode;
 pub use message::{FromAgent, agent_message, hello};
 pub use node::{NodeHello, StandingQuery};
 pub use rejected::rejection;
+pub use status::regions;
 pub use vote::{reason, role};
 
 pub use regent_core::state::{MAX_INSTANCES, MAX_WITNESSES};

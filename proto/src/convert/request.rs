@@ -5,7 +5,7 @@ use super::answer::millis;
 use super::field::{ConvertError, at_most, electorate, epoch, name, number, optional_name, real_electorate};
 use super::group::mode;
 use super::vote::ids;
-use crate::api::{Consistency, NewElectorate, NewGroup, PrimaryQuery, Switchover, WatchQuery};
+use crate::api::{Consistency, Drain, NewElectorate, NewGroup, PrimaryQuery, Switchover, WatchQuery};
 use crate::v1;
 use regent_core::switchover::MOST_WAIT;
 use std::time::Duration;
@@ -110,6 +110,19 @@ impl TryFrom<v1::SwitchoverRequest> for Switchover {
             to: optional_name("to", wish.to)?,
             wait: wait.transpose()?,
         })
+    }
+}
+
+impl From<Drain> for v1::SetDrainedRequest {
+    fn from(wish: Drain) -> v1::SetDrainedRequest {
+        v1::SetDrainedRequest { region: wish.region.into(), drained: wish.drained }
+    }
+}
+
+impl TryFrom<v1::SetDrainedRequest> for Drain {
+    type Error = ConvertError;
+    fn try_from(wish: v1::SetDrainedRequest) -> Result<Drain, ConvertError> {
+        Ok(Drain { region: name("region", wish.region)?, drained: wish.drained })
     }
 }
 

@@ -5,7 +5,7 @@ use super::field::{ConvertError, epoch, filled, name, node, nodes, required};
 use super::vote::role;
 use crate::api::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching};
 use crate::v1;
-use regent_core::ids::{InstanceName, NodeId};
+use regent_core::ids::{InstanceName, NodeId, RegionName};
 use std::time::Duration;
 
 impl From<Status> for v1::Status {
@@ -17,6 +17,7 @@ impl From<Status> for v1::Status {
             term: status.term,
             nodes: status.nodes.into_iter().map(Into::into).collect(),
             groups: status.groups.into_iter().map(Into::into).collect(),
+            drained: status.drained.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -31,6 +32,7 @@ impl TryFrom<v1::Status> for Status {
             term: status.term,
             nodes: all("nodes", status.nodes)?,
             groups: all("groups", status.groups)?,
+            drained: regions("drained", status.drained)?,
         })
     }
 }
@@ -38,6 +40,11 @@ impl TryFrom<v1::Status> for Status {
 /// Each of a list; the answer of a node is bounded by the size of its message only.
 fn all<T: TryFrom<W, Error = ConvertError>, W>(field: &str, list: Vec<W>) -> Result<Vec<T>, ConvertError> {
     list.into_iter().map(|one| T::try_from(one).map_err(|error| error.within(field))).collect()
+}
+
+/// Regions, from the answer of a node.
+pub fn regions(field: &str, list: Vec<String>) -> Result<Vec<RegionName>, ConvertError> {
+    list.into_iter().map(|region| name(field, region)).collect()
 }
 
 /// An empty name stands for nobody.

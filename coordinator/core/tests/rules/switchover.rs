@@ -4,6 +4,7 @@ use super::*;
 use regent_core::ids::Lsn;
 use regent_core::message::{HandOver, Step};
 use regent_core::switchover::{Refused, WAIT, Wish, check};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -185,7 +186,13 @@ fn who_cannot_be_handed_the_office_is_refused_with_the_reason() {
     };
     let ask = |view: &View, to: Option<&str>| {
         let to = to.map(instance);
-        check(of, view.group(&group()), Wish { to: to.as_ref(), wait: WAIT }, |_| None, now)
+        check(
+            of,
+            view.group(&group()),
+            Wish { to: to.as_ref(), wait: WAIT, drained: &BTreeSet::new() },
+            |_| None,
+            now,
+        )
     };
     assert!(matches!(ask(&view, None), Err(Refused::NoPrimary(_))));
     for name in ["a", "b", "c"] {
@@ -238,7 +245,15 @@ fn a_region_stands_for_who_is_first_there() {
         view.report(report, now);
     }
     let (west, home) = (instance("west"), instance("a"));
-    let ask = |to| check(of, view.group(&group()), Wish { to: Some(to), wait: WAIT }, |_| None, now);
+    let ask = |to| {
+        check(
+            of,
+            view.group(&group()),
+            Wish { to: Some(to), wait: WAIT, drained: &BTreeSet::new() },
+            |_| None,
+            now,
+        )
+    };
     assert_eq!(ask(&west).expect("as it should be").wish.to, instance("c"));
     assert_eq!(ask(&home), Err(Refused::AlreadyPrimary(home.clone())));
 }
