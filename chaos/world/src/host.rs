@@ -37,6 +37,8 @@ pub struct Host {
     pub gate: Option<(Epoch, Time)>,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
+    /// When the write probe that is under way began, by the world's time.
+    pub probing: Option<u64>,
 }
 
 impl Host {
@@ -58,6 +60,7 @@ impl World {
             Mail::Observed => Event::Observed(host.postgres.observe()),
             Mail::Exited => Event::Exited,
             Mail::Done(task, result) => Event::Done(task, result),
+            Mail::Probed(began, probe) => Event::Probed { began, probe },
             Mail::Wake => Event::Wake,
             other => panic!("an agent got {other:?}"),
         };
@@ -204,6 +207,7 @@ impl World {
         let host = &mut self.hosts[who];
         let unsynced = host.process.kill();
         host.postgres.task = None;
+        host.probing = None;
         host.postgres.give_up_replacing(true);
         if let Some(Effect::Persist(durable)) = unsynced
             && self.settings.unsynced

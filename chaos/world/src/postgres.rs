@@ -64,6 +64,8 @@ pub struct Postgres {
     pub disk_stuck: bool,
     /// It dies soon after every start.
     pub crash_loop: bool,
+    /// How long a commit takes.
+    pub commit_takes: u64,
 }
 
 impl Postgres {
@@ -87,6 +89,7 @@ impl Postgres {
             hung: false,
             disk_stuck: false,
             crash_loop: false,
+            commit_takes: MS,
         }
     }
 
@@ -212,6 +215,10 @@ impl Postgres {
                 self.following = upstream;
                 self.streaming = false; // what it receives from now on is from another
                 self.shipped = None;
+            }
+            // A process that waits for its disk does not die.
+            Task::StopImmediately if self.disk_stuck && self.runs() => {
+                return Err("its processes do not die".to_owned());
             }
             Task::StopImmediately | Task::StopCleanly => self.stop(),
         }
