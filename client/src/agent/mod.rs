@@ -1,8 +1,8 @@
 //! The agent's shell: one loop that hands events to the pure `Agent::step` and carries out what it returns, in order.
 //!
 //! Nothing here decides. The loop owns the clock, the lease file and the durable record; links to the witnesses (`link`),
-//! what Postgres is doing (`eyes`), whether it commits (`pulse`) and what is done to it (`hands`) are tasks of their own, so that a slow one of them
-//! never keeps a report from being sent or the gate from being written.
+//! what Postgres is doing (`eyes`), whether it commits (`pulse`) and what is done to it (`hands`) are tasks of their own, so
+//! that a slow one of them never keeps a report from being sent or the gate from being written.
 
 mod audit;
 mod config;
