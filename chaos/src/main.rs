@@ -8,6 +8,7 @@ use regent_chaos::bench::{self, What};
 use regent_chaos::cluster::run_dir;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::demo::{self, Plan, fault::Fault};
+use regent_chaos::gray::Kind;
 use regent_chaos::model;
 use regent_chaos::mutants;
 use regent_chaos::sim;
@@ -74,6 +75,17 @@ enum Bench {
         #[command(flatten)]
         output: Output,
     },
+    /// From a Postgres that is half dead until another acknowledges writes, by kind; and load without a fault
+    Gray {
+        /// Which; all when left out
+        #[arg(long, value_enum)]
+        kind: Vec<Kind>,
+        /// Seconds of load in the end
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        load: u64,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Processor time and memory of each node and agent while nothing happens
     Idle {
         /// For how long
@@ -135,6 +147,11 @@ impl Bench {
             Bench::Watch { watchers, trials, output } => {
                 let what = What::Watch { watchers: watchers.into(), trials: trials.into() };
                 (what, RoundTrips::NONE, output)
+            }
+            Bench::Gray { kind, load, common } => {
+                let kinds = if kind.is_empty() { Kind::ALL.to_vec() } else { kind };
+                let what = What::Gray { kinds, trials: common.trials.into(), seconds: load };
+                (what, common.distances.rtt, common.output)
             }
             Bench::Idle { seconds, distances, output } => (What::Idle { seconds }, distances.rtt, output),
         };

@@ -13,6 +13,8 @@ mod admission;
 mod command;
 #[path = "live/frozen.rs"]
 mod frozen;
+#[path = "live/gray.rs"]
+mod gray;
 #[path = "live/lost.rs"]
 mod lost;
 #[path = "live/moved.rs"]

@@ -9,6 +9,8 @@ mod fixture;
 mod life;
 #[path = "postgres/measure.rs"]
 mod measure;
+#[path = "postgres/probe.rs"]
+mod probe;
 #[path = "postgres/refusals.rs"]
 mod refusals;
 #[path = "postgres/rejoin.rs"]

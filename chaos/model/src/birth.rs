@@ -5,7 +5,7 @@ use crate::configuration::{Config, Letters, TTL};
 use crate::kept::Kept;
 use crate::mail::Mail;
 use crate::oath::Oath;
-use crate::play::{Play, identity};
+use crate::play::{NEVER_HANGS, Play, identity};
 use crate::postgres::Postgres;
 use crate::words::{electorate, group, instance, node};
 use crate::world::{Host, Node, Parts, World};
@@ -58,7 +58,8 @@ fn new_node(at: usize, now: Time) -> Node {
 }
 
 fn new_host(at: usize, now: Time) -> Host {
-    let (agent, _) = Agent::new(identity(at), None, now);
+    let (mut agent, _) = Agent::new(identity(at), None, now);
+    agent.set_probe_timeout(NEVER_HANGS);
     Host { agent, durable: None, postgres: Postgres::new(), gate: None }
 }
 

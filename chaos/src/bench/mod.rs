@@ -1,8 +1,10 @@
-//! `regent-chaos bench reads|watch|idle`: what a calm cluster costs and how fast it answers.
+//! `regent-chaos bench reads|watch|idle`: what a calm cluster costs and how fast it answers. And `gray`: how long a half
+//! dead one takes.
 //!
 //! The cluster is the demo's, real Postgres and all. Everything shares one machine with what measures it: figures of a
 //! node are those of the one processor it is bound to, and the measuring side is bound to the others.
 
+mod gray;
 mod idle;
 mod processor;
 mod reads;
@@ -12,6 +14,7 @@ mod watch;
 use std::path::PathBuf;
 
 use crate::cluster::topology::RoundTrips;
+use crate::gray::Kind;
 
 /// What to measure.
 pub enum What {
@@ -27,6 +30,15 @@ pub enum What {
     /// Processor time and memory while nothing happens.
     Idle {
         /// For how long.
+        seconds: u64,
+    },
+    /// From a Postgres that is half dead to writes.
+    Gray {
+        /// In which ways.
+        kinds: Vec<Kind>,
+        /// How often each.
+        trials: usize,
+        /// For how long load alone, in the end.
         seconds: u64,
     },
 }
@@ -51,6 +63,10 @@ pub async fn run(plan: Plan) -> anyhow::Result<bool> {
         }
         What::Idle { seconds } => {
             report::tell("idle", &idle::measure(plan.round_trips, seconds).await?, json)?
+        }
+        What::Gray { kinds, trials, seconds } => {
+            let figures = gray::measure(plan.round_trips, &kinds, trials, seconds).await?;
+            report::tell("gray", &figures, json)?;
         }
     }
     Ok(true)

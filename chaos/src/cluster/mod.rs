@@ -128,9 +128,10 @@ impl Cluster {
         self.regions[region].seen_postgres.clone()
     }
 
-    /// A region's data directory.
+    /// A region's data directory, where it really is.
     pub fn data_dir(&self, region: usize) -> PathBuf {
-        self.run.region(region).join("postgres")
+        let named = self.run.region(region).join("postgres");
+        named.canonicalize().unwrap_or(named)
     }
 
     /// Regions that are not lost.

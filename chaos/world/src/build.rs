@@ -89,6 +89,7 @@ impl World {
             gate: None,
             said_open: false,
             receives: None,
+            probing: None,
         });
         self.by_name.insert(who, index);
         self.members[group].push(index);

@@ -42,6 +42,8 @@ pub struct Host {
     pub said_open: bool,
     /// The last timeline it has received as a standby that every witness hears, and since when without a break.
     pub receives: Option<(Branch, u64)>,
+    /// When the write probe that is under way began, by the world's time.
+    pub probing: Option<u64>,
 }
 
 impl Host {
@@ -63,6 +65,7 @@ impl World {
             Mail::Observed => return self.host_looks(who),
             Mail::Exited => Event::Exited,
             Mail::Done(task, result) => Event::Done(task, result),
+            Mail::Probed(began, probe) => Event::Probed { began, probe },
             Mail::Wake => Event::Wake,
             other => panic!("an agent got {other:?}"),
         };
@@ -275,6 +278,7 @@ impl World {
         let host = &mut self.hosts[who];
         let unsynced = host.process.kill();
         host.postgres.task = None;
+        host.probing = None;
         host.postgres.give_up_replacing(true);
         if let Some(Effect::Persist(durable)) = unsynced
             && self.settings.unsynced

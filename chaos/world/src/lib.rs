@@ -28,6 +28,7 @@ pub mod invariants;
 mod links;
 mod node;
 mod postgres;
+mod probes;
 mod process;
 mod profile;
 mod pump;

@@ -65,6 +65,8 @@ pub struct Postgres {
     pub disk_stuck: bool,
     /// It dies soon after every start.
     pub crash_loop: bool,
+    /// How long a commit takes.
+    pub commit_takes: u64,
 }
 
 impl Postgres {
@@ -88,6 +90,7 @@ impl Postgres {
             hung: false,
             disk_stuck: false,
             crash_loop: false,
+            commit_takes: MS,
         }
     }
 
@@ -216,6 +219,10 @@ impl Postgres {
                 self.shipped = None;
             }
             Task::Checkpoint { .. } => self.lsn += 100, // its own record
+            // A process that waits for its disk does not die.
+            Task::StopImmediately if self.disk_stuck && self.runs() => {
+                return Err("its processes do not die".to_owned());
+            }
             Task::StopImmediately | Task::StopCleanly => self.stop(),
         }
         Ok(())

@@ -3,6 +3,7 @@
 use crate::clock::{Clock, MS};
 use crate::invariants::HostId;
 use crate::links::End;
+use crate::postgres::Postgres;
 use crate::words::node_id;
 use crate::world::{NodeIndex, Proc, World};
 use regent_core::command::{Command, Terms};
@@ -88,9 +89,15 @@ impl World {
             ["kill", "agent", who] => self.kill_agent(self.host(who)),
             ["restart", who] => self.restart(self.proc(who)),
             ["postgres", who, "dies"] => self.postgres_dies(self.host(who)),
-            ["postgres", who, "breaks"] => {
-                let who = self.host(who);
-                self.hosts[who].postgres.broken = true;
+            ["postgres", who, "breaks"] => self.script_postgres(who, |postgres| postgres.broken = true),
+            ["postgres", who, "hangs"] => self.script_postgres(who, |postgres| postgres.hung = true),
+            ["postgres", who, "goes", "on"] => self.script_postgres(who, |postgres| postgres.hung = false),
+            ["postgres", who, "commits", "in", time] => {
+                self.script_postgres(who, |postgres| postgres.commit_takes = span(time));
+            }
+            ["disk", "of", who, "sticks"] => self.script_postgres(who, |postgres| postgres.disk_stuck = true),
+            ["disk", "of", who, "goes", "on"] => {
+                self.script_postgres(who, |postgres| postgres.disk_stuck = false);
             }
             ["freeze", who] => self.freeze(self.proc(who), true),
             ["thaw", who] => self.freeze(self.proc(who), false),
@@ -119,6 +126,11 @@ impl World {
             ["expect", ref what @ ..] => self.expect(what),
             _ => panic!("no such command: {words:?}"),
         }
+    }
+
+    fn script_postgres(&mut self, who: &str, act: impl FnOnce(&mut Postgres)) {
+        let who = self.host(who);
+        act(&mut self.hosts[who].postgres);
     }
 
     fn host(&self, who: &str) -> HostId {

@@ -1,5 +1,6 @@
 //! What agents do to their Postgres, and what Postgres does by itself.
 
+use crate::clock::MS;
 use crate::host::LOOK_EVERY;
 use crate::invariants::HostId;
 use crate::postgres::{Postgres, Shipped, duration};
@@ -8,6 +9,9 @@ use regent_core::agent::Task;
 use regent_core::ids::Epoch;
 use regent_core::message::Role;
 
+/// How long it is tried to stop what does not die.
+const UNKILLABLE: u64 = 500 * MS;
+
 impl World {
     pub(crate) fn start_task(&mut self, who: HostId, task: Task) {
         self.tasks += 1;
@@ -15,7 +19,8 @@ impl World {
         let postgres = &mut self.hosts[who].postgres;
         let alone = postgres.task.as_ref().is_none_or(|(other, _)| matches!(other, Task::Checkpoint { .. }));
         assert!(alone, "{who} begins {task:?} beside {:?}", postgres.task);
-        let takes = duration(&task);
+        let dies = task != Task::StopImmediately || !postgres.disk_stuck;
+        let takes = if dies { duration(&task) } else { UNKILLABLE };
         if matches!(task, Task::Clone(_) | Task::Rewind(_)) {
             postgres.role_before = Some(std::mem::replace(&mut postgres.role, Role::Preparing));
         }
@@ -103,6 +108,8 @@ impl World {
             if (changed || looks_now) && !postgres.hung {
                 self.mail_host(who, Mail::Observed);
             }
+            self.probe(who);
+            self.judge_pulse(who);
         }
     }
 

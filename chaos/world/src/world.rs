@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::queue::Queue;
 use crate::raft::Raft;
 use crate::reads::Round;
-use regent_core::agent::Task;
+use regent_core::agent::{Probe, Task};
 use regent_core::command::Command;
 use regent_core::ids::{GroupName, InstanceName, NodeId};
 use regent_core::message::{Standing, ToAgent, ToNode, ToWitness};
@@ -45,6 +45,8 @@ pub enum Mail {
     Exited,
     /// A task has ended.
     Done(Task, Result<(), String>),
+    /// A write probe that began then has ended.
+    Probed(Time, Probe),
     /// Time has passed.
     Wake,
     /// A reader at another node asks where this witness stands.

@@ -4,11 +4,14 @@ use crate::postgres::{Gate, RunAs, Secret, Settings};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use nix::unistd::{Uid, User};
+use regent_core::agent::PROBE_TIMEOUT;
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName, RegionName};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The configuration makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -131,9 +134,27 @@ pub struct PostgresConfig {
     pub upstream_parameters: BTreeMap<String, String>,
     /// The user to run Postgres as when the agent runs as root.
     pub run_as: Option<String>,
+    /// For how long, in milliseconds, nothing may be committed before a primary gives its lease up: within
+    /// [`PROBE_TIMEOUT_MS`]. Commits that take less than half of it are never too slow.
+    #[serde(default = "probe_timeout_ms")]
+    pub probe_timeout_ms: u64,
     /// Postgres parameters of the operator's own.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
+}
+
+/// What `probe_timeout_ms` may be. Below, the stalls of any busy disk would cost a promotion.
+pub const PROBE_TIMEOUT_MS: RangeInclusive<u64> = 1_000..=60_000;
+
+fn probe_timeout_ms() -> u64 {
+    u64::try_from(PROBE_TIMEOUT.as_millis()).unwrap_or(*PROBE_TIMEOUT_MS.end())
+}
+
+impl PostgresConfig {
+    /// For how long nothing may be committed before a primary gives its lease up.
+    pub fn probe_timeout(&self) -> Duration {
+        Duration::from_millis(self.probe_timeout_ms)
+    }
 }
 
 fn gate_library() -> String {
@@ -173,6 +194,10 @@ impl Config {
             if port.is_none_or(|port| port == 0) {
                 return value("address", "host:port", address.clone());
             }
+        }
+        if !PROBE_TIMEOUT_MS.contains(&self.postgres.probe_timeout_ms) {
+            let expected = "1000 to 60000: below, a busy disk's stalls would cost promotions";
+            return value("postgres.probe_timeout_ms", expected, self.postgres.probe_timeout_ms.to_string());
         }
         if self.cluster.is_empty() {
             return value("cluster", "a name", self.cluster.clone());
@@ -281,6 +306,8 @@ port = 5432
             ("[postgres]", second, "each id once"),
             ("port = 5432", "port = 99999", "port"),
             ("port = 5432", "port = 5432\nprot = 1", "prot"),
+            ("port = 5432", "port = 5432\nprobe_timeout_ms = 500", "1000 to 60000: below, a busy disk's"),
+            ("port = 5432", "port = 5432\nprobe_timeout_ms = 90000", "got \"90000\""),
             ("state_dir", "state_dri", "state_dri"),
             ("region = \"us-east\"", "region = ", "region"),
         ] {

@@ -7,7 +7,7 @@ use regent_core::message::Role;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// How often to look when nothing happens.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -20,6 +20,8 @@ pub(super) struct Look {
     now: Notify,
     looked: Notify,
     facts: Mutex<Facts>,
+    /// Whether Postgres was primary when it was looked at last.
+    primary: watch::Sender<bool>,
 }
 
 #[derive(Default, Clone)]
@@ -75,6 +77,16 @@ impl Look {
         self.facts().following = followed;
     }
 
+    /// Tells whether Postgres is primary, as far as it is known.
+    pub fn primary(&self) -> watch::Receiver<bool> {
+        self.primary.subscribe()
+    }
+
+    fn saw(&self, role: Role) {
+        let primary = role == Role::Primary;
+        self.primary.send_if_modified(|was| std::mem::replace(was, primary) != primary);
+    }
+
     fn facts(&self) -> std::sync::MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,10 +127,11 @@ async fn watch(server: Arc<Server>, look: Arc<Look>, events: mpsc::Sender<Event>
     loop {
         let facts = look.take();
         let asked = facts.asked;
-        if let Some(seen) = eyes.see(facts).await
-            && events.send(Event::Observed(seen)).await.is_err()
-        {
-            return;
+        if let Some(seen) = eyes.see(facts).await {
+            look.saw(seen.role);
+            if events.send(Event::Observed(seen)).await.is_err() {
+                return;
+            }
         }
         look.carried_out(asked);
         let _ = tokio::time::timeout(INTERVAL, look.now.notified()).await;

@@ -1,14 +1,15 @@
 //! The agent's shell: one loop that hands events to the pure `Agent::step` and carries out what it returns, in order.
 //!
 //! Nothing here decides. The loop owns the clock, the lease file and the durable record; links to the witnesses (`link`),
-//! what Postgres is doing (`eyes`) and what is done to it (`hands`) are tasks of their own, so that a slow one of them
-//! never keeps a report from being sent or the gate from being written.
+//! what Postgres is doing (`eyes`), whether it commits (`pulse`) and what is done to it (`hands`) are tasks of their own, so
+//! that a slow one of them never keeps a report from being sent or the gate from being written.
 
 mod audit;
 mod config;
 mod eyes;
 mod hands;
 mod link;
+mod pulse;
 mod store;
 
 pub use config::{Config, ConfigError, LogFormat};
@@ -112,7 +113,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let store = Store::open(&config.state_dir, &format!("{}/{}", config.group, config.instance))?;
     let audit = Audit::open(config.audit.as_deref(), &config)?;
     let me = Identity { group: config.group.clone(), instance: config.instance.clone(), at: config.place() };
-    let (agent, first) = Agent::new(me, Some(store.load()?.unwrap_or_else(first_record)), now());
+    let (mut agent, first) = Agent::new(me, Some(store.load()?.unwrap_or_else(first_record)), now());
+    let patience = config.postgres.probe_timeout();
+    agent.set_probe_timeout(patience);
     let lease = LeaseFile::open(&config.lease_file()?, agent.durable().incarnation)?;
     if !lease.is_tmpfs() {
         return Err(AgentError::NotInMemory(config.lease_file()?));
@@ -132,6 +135,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
     let (events, inbox) = mpsc::channel(1_024);
     let look = eyes::open(server.clone(), events.clone());
+    pulse::feel(server.clone(), look.primary(), patience / PROBES, events.clone());
     let hands = hands::Hands::new(server, config.routes.clone(), events.clone(), look);
     let links = config
         .nodes
@@ -196,5 +200,7 @@ impl Shell {
     }
 }
 
+/// How many write probes have begun, one a while, when the patience with Postgres is over.
+const PROBES: u32 = 4;
 /// How long a link may take to be made, and how long it may be silent before it is given up.
 const LINK_PATIENCE: Duration = Duration::from_secs(2);

@@ -117,10 +117,20 @@ pub(super) fn works_in(pid: i32, data_dir: &Path) -> io::Result<bool> {
 /// Children of Postgres end by themselves when their postmaster dies, but only when they next look; until then they could
 /// still write, and no new server could start. Each has its own session, so no signal to a group reaches them.
 pub(super) async fn kill_leftovers(data_dir: &Path) -> Result<usize, PostgresError> {
+    kill_but(data_dir, None).await
+}
+
+/// The same for all processes in the directory but the postmaster, which starts no new ones: it is hung, or was told to stop.
+pub(super) async fn kill_children(data_dir: &Path, postmaster: i32) -> Result<usize, PostgresError> {
+    kill_but(data_dir, Some(postmaster)).await
+}
+
+async fn kill_but(data_dir: &Path, spared: Option<i32>) -> Result<usize, PostgresError> {
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut killed = std::collections::BTreeSet::new();
     loop {
-        let left = leftovers(data_dir);
+        let mut left = leftovers(data_dir);
+        left.retain(|(pid, _)| Some(*pid) != spared);
         if left.is_empty() {
             return Ok(killed.len());
         }

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use super::error::PostgresError;
 use super::files::off_thread;
 use super::lockfile::{self, Holder};
-use super::process::{Postmaster, kill_leftovers};
+use super::process::{Postmaster, kill_children, kill_leftovers};
 use super::settings::{Settings, Upstream};
 use super::{Server, config, configure, files, log};
 
@@ -150,6 +150,11 @@ impl Server {
             (Mode::Killed, Signal::SIGKILL),
         ];
         for (step, signal) in steps.into_iter().skip_while(|(step, _)| *step != mode) {
+            if step == Mode::Killed {
+                // A child that waits for its disk does not die. Then the postmaster stays, so that what runs is known,
+                // and this is asked for again.
+                kill_children(self.data_dir(), postmaster.pid).await?;
+            }
             postmaster.signal(signal);
             if postmaster.ends_within(patience).await {
                 kill_leftovers(self.data_dir()).await?;

@@ -73,6 +73,11 @@ impl Server {
 
 /// Connects over the socket.
 pub(super) async fn connect(settings: &Settings) -> Result<(Client, JoinHandle<()>), PostgresError> {
+    dial(settings).await.map_err(|error| failed(settings, &error))
+}
+
+/// The same, with the server's own error.
+pub(super) async fn dial(settings: &Settings) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
     let mut config = tokio_postgres::Config::new();
     config
         .host_path(&settings.socket_dir)
@@ -82,7 +87,7 @@ pub(super) async fn connect(settings: &Settings) -> Result<(Client, JoinHandle<(
         .application_name("regent-agent")
         // Twenty statements a second are nobody's business in the log.
         .options("-c log_statement=none -c log_min_duration_statement=-1 -c log_duration=off");
-    let (client, connection) = config.connect(NoTls).await.map_err(|e| failed(settings, &e))?;
+    let (client, connection) = config.connect(NoTls).await?;
     let driver = tokio::spawn(async move {
         // How it ended is seen by whoever asks next.
         let _ = connection.await;

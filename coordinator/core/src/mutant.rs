@@ -86,6 +86,8 @@ mutants! {
     GateBeforePrimary: "The gate is opened before Postgres is primary.",
     PromotesWithoutLease: "A certificate promotes, however old it is (F19).",
     InterruptedGoesOn: "A primary goes on with its own timeline although another was primary in between.",
+    HungKeepsOffice: "An office is kept though no write probe of its Postgres succeeds.",
+    ShutGateCounts: "A probe that the shut gate kept from committing is held against its Postgres.",
 
     // What a planned change must not do.
     HandsOverUnsent: "A primary hands over although its Postgres did not stop cleanly: what it had not sent is lost.",

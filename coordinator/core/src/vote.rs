@@ -25,6 +25,8 @@ pub enum Reason {
     Terms,
     /// The first primary of the group.
     First,
+    /// The primary's Postgres ran and committed nothing any more, and its agent gave the lease up.
+    PostgresHung,
 }
 
 impl fmt::Display for Reason {
@@ -37,6 +39,7 @@ impl fmt::Display for Reason {
             Reason::Reaffirmed => "reaffirmed by the leader",
             Reason::Terms => "electorate or terms changed",
             Reason::First => "first primary",
+            Reason::PostgresHung => "Postgres hung",
         })
     }
 }

@@ -79,13 +79,14 @@ impl From<Reason> for v1::Reason {
             Reason::Reaffirmed => v1::Reason::Reaffirmed,
             Reason::Terms => v1::Reason::Terms,
             Reason::First => v1::Reason::First,
+            Reason::PostgresHung => v1::Reason::PostgresHung,
         }
     }
 }
 
 /// The reason a wire number stands for.
 pub fn reason(field: &str, got: i32) -> Result<Reason, ConvertError> {
-    let unknown = |_| ConvertError::new(field, "a reason of 0 to 6", got);
+    let unknown = |_| ConvertError::new(field, "a reason of 0 to 7", got);
     Ok(match v1::Reason::try_from(got).map_err(unknown)? {
         v1::Reason::Silent => Reason::Silent,
         v1::Reason::PostgresDied => Reason::PostgresDied,
@@ -94,6 +95,7 @@ pub fn reason(field: &str, got: i32) -> Result<Reason, ConvertError> {
         v1::Reason::Reaffirmed => Reason::Reaffirmed,
         v1::Reason::Terms => Reason::Terms,
         v1::Reason::First => Reason::First,
+        v1::Reason::PostgresHung => Reason::PostgresHung,
     })
 }
 

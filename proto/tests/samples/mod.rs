@@ -71,8 +71,17 @@ pub fn position() -> impl Strategy<Value = Position> {
 }
 
 pub fn reason() -> impl Strategy<Value = Reason> {
-    use Reason::{First, Joined, PostgresDied, Reaffirmed, Silent, Switchover, Terms};
-    prop::sample::select(vec![Silent, PostgresDied, Switchover, Joined, Reaffirmed, Terms, First])
+    use Reason::{First, Joined, PostgresDied, PostgresHung, Reaffirmed, Silent, Switchover, Terms};
+    prop::sample::select(vec![
+        Silent,
+        PostgresDied,
+        Switchover,
+        Joined,
+        Reaffirmed,
+        Terms,
+        First,
+        PostgresHung,
+    ])
 }
 
 pub fn role() -> impl Strategy<Value = Role> {

@@ -9,6 +9,10 @@ use regent_core::command::Instance;
 use regent_core::ids::{Epoch, InstanceName, NodeId, RegionName};
 use regent_core::message::{ToAgent, ToWitness};
 use regent_core::time::Time;
+use std::time::Duration;
+
+/// No Postgres of the model hangs, and none is probed: longer than anything here lasts.
+pub const NEVER_HANGS: Duration = Duration::from_secs(3_600);
 
 /// Who the agent of that number is.
 pub fn identity(at: usize) -> Identity {
@@ -76,7 +80,7 @@ impl Play<'_> {
         let opening = Opening { who: &instance(at), epoch, now, until, stint: host.postgres.stint };
         self.world.oath.change().opened(&opening);
         self.tell(|| {
-            let rest = std::time::Duration::from_nanos(until - now);
+            let rest = Duration::from_nanos(until - now);
             format!(
                 "{}'s gate is open in {epoch} for {:.2} ms",
                 inst(&instance(at)),
@@ -137,7 +141,8 @@ impl Play<'_> {
     pub fn restart_agent(&mut self, at: usize) {
         let now = self.host_clock(at).read(self.world.now);
         let durable = self.world.hosts[at].durable.clone();
-        let (agent, effects) = Agent::new(identity(at), durable, now);
+        let (mut agent, effects) = Agent::new(identity(at), durable, now);
+        agent.set_probe_timeout(NEVER_HANGS);
         self.world.hosts[at].change().agent = agent;
         self.host_does(at, effects);
         for node in 0..self.world.nodes.len() {

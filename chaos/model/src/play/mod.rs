@@ -5,7 +5,7 @@
 mod host;
 mod node;
 
-pub use host::identity;
+pub use host::{NEVER_HANGS, identity};
 
 use crate::clock::Clock;
 use crate::configuration::{Config, Delivery, Letters};

@@ -6,6 +6,7 @@
 pub mod bounded_queues;
 pub mod epochs;
 pub mod heals;
+pub mod hung_gives_up;
 pub mod isolation;
 pub mod leader_costs_nothing;
 pub mod linearizable_assignment;
@@ -45,6 +46,8 @@ pub enum Theorem {
     Isolation,
     /// A fault that does not concern the primary causes no promotion.
     NoNeedlessPromotion,
+    /// A primary that commits nothing any more gives its office up.
+    HungGivesUp,
     /// With the faults over, all is well again within the bound.
     Heals,
     /// Nothing that waits grows without end.
@@ -57,7 +60,7 @@ pub enum Theorem {
 
 impl Theorem {
     /// All but the expectations of scripts.
-    pub const ALL: [Theorem; 12] = [
+    pub const ALL: [Theorem; 13] = [
         Theorem::OneWritablePrimary,
         Theorem::Epochs,
         Theorem::PromotedOnlyAfterVotes,
@@ -67,6 +70,7 @@ impl Theorem {
         Theorem::LeaderCostsNothing,
         Theorem::Isolation,
         Theorem::NoNeedlessPromotion,
+        Theorem::HungGivesUp,
         Theorem::Heals,
         Theorem::BoundedQueues,
         Theorem::PersistBeforeSend,
@@ -85,6 +89,7 @@ impl fmt::Display for Theorem {
             Theorem::LeaderCostsNothing => "S8 the leader's loss costs nothing",
             Theorem::Isolation => "isolation of groups",
             Theorem::NoNeedlessPromotion => "no needless promotion",
+            Theorem::HungGivesUp => "who hangs gives up",
             Theorem::Heals => "heals",
             Theorem::BoundedQueues => "bounded queues",
             Theorem::PersistBeforeSend => "persist before send",
@@ -149,6 +154,8 @@ pub struct Judged {
     pub reads: linearizable_assignment::Reads,
     /// What was decided, told and answered, for the checker of recorded histories.
     pub told: Vec<Operation>,
+    /// Who commits nothing though its gate is open.
+    pub hung: hung_gives_up::Hung,
     /// The electorates there were.
     pub electorates: Vec<Electorate>,
 }

@@ -8,15 +8,19 @@
 //!   and the Postgres here is fit for it: a standby, or the primary that the decision continues;
 //! - a release closes the gate, is durable, and only then is sent; what was released is never claimed again.
 //!
+//! Liveness asks one thing more of it: an office whose Postgres commits nothing any more is given up (`probe`).
+//!
 //! It needs no network in order to stop being primary: the deadline passes by itself.
 
 mod durable;
 mod handover;
 mod office;
 mod postgres;
+mod probe;
 
 pub use durable::{Decided, Durable};
 pub use postgres::{Observation, Task, Upstream};
+pub use probe::{PROBE_TIMEOUT, Probe};
 
 use crate::command::Instance;
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Seq};
@@ -50,6 +54,13 @@ pub enum Event {
     Exited,
     /// A task has ended: well, or with what went wrong.
     Done(Task, Result<(), String>),
+    /// A write probe has ended.
+    Probed {
+        /// When it began: what it proves, it proves of no later time.
+        began: Time,
+        /// What it came to.
+        probe: Probe,
+    },
     /// Time has passed.
     Wake,
 }
@@ -136,6 +147,7 @@ pub struct Agent {
     opened: Epoch,
     hand_over: Option<handover::HandingOver>,
     postgres: postgres::Postgres,
+    pulse: probe::Pulse,
     /// Since when it holds an office that its Postgres does not fill, if it does not.
     office_since: Time,
 }
@@ -163,6 +175,7 @@ impl Agent {
             opened: Epoch(0),
             hand_over: None,
             postgres: postgres::Postgres::default(),
+            pulse: probe::Pulse::new(now),
             office_since: now,
         };
         let persist = agent.persist();
@@ -172,6 +185,7 @@ impl Agent {
     /// Takes one event; returns what to do about it, in order.
     pub fn step(&mut self, event: Event, now: Time) -> Vec<Effect> {
         let mut out = Vec::new();
+        self.watch_gate(now);
         match event {
             Event::Linked(node) => self.greet(node, &mut out),
             Event::Unlinked(node) => {
@@ -181,6 +195,7 @@ impl Agent {
             Event::Observed(observation) => self.observed(observation, now, &mut out),
             Event::Exited => self.exited(now, &mut out),
             Event::Done(task, result) => self.done(task, result, now, &mut out),
+            Event::Probed { began, probe } => self.probed(began, probe, now),
             Event::Wake => {}
         }
         self.take_office(now, &mut out);

@@ -115,6 +115,9 @@ impl Agent {
         if self.overdue(now) {
             return self.release(None, Reason::PostgresDied, out);
         }
+        if self.hangs(now) {
+            return self.release(None, Reason::PostgresHung, out);
+        }
         let primary = self.postgres.seen.role == Role::Primary || mutant::on(Mutant::GateBeforePrimary);
         let ready = primary && self.postgres.seen.gate_armed && !self.holds_commits();
         let Some(deadline) = self.deadline().filter(|deadline| ready && *deadline > now) else { return };

@@ -215,7 +215,9 @@ impl Agent {
                 out.push(Effect::Note(Note::Failed(task.clone(), why.clone())));
                 self.postgres.trouble = why;
                 self.postgres.retry_at = now + backoff(self.postgres.failures);
-                self.postgres.failures = self.postgres.failures.saturating_add(1);
+                // A process that the kernel does not let die says nothing of what can be done once it is gone.
+                let counts = u32::from(task != Task::StopImmediately);
+                self.postgres.failures = self.postgres.failures.saturating_add(counts);
                 // A rewind that fails again and again is followed by a clone: not sooner, for a lost connection is no
                 // reason to copy the whole. A standby tries to follow again instead: whom it should be like may be
                 // dead, and it the only heir.
@@ -238,6 +240,7 @@ impl Agent {
         }
         match postgres.seen.role {
             Role::Standby => true,
+            Role::Primary if self.hung() => false,
             Role::Stopped if !postgres.seen.was_primary => true,
             Role::Stopped | Role::Primary => {
                 self.durable.acted >= decided.since || mutant::on(Mutant::InterruptedGoesOn)
@@ -278,11 +281,12 @@ impl Agent {
                  it is left untouched: point data_dir elsewhere, or move it aside"
             );
         }
-        if self.postgres.seen.trouble.is_empty() {
-            self.postgres.trouble.clone()
+        let trouble = if self.postgres.seen.trouble.is_empty() {
+            &self.postgres.trouble
         } else {
-            self.postgres.seen.trouble.clone()
-        }
+            &self.postgres.seen.trouble
+        };
+        self.pulse_trouble(trouble).unwrap_or_else(|| trouble.clone())
     }
 
     /// From whom this instance should receive: the decided primary, when it is another.
@@ -320,6 +324,9 @@ impl Agent {
         let seen = &self.postgres.seen;
         if seen.role == Role::Primary && !seen.gate_armed {
             return Some((Task::StopImmediately, "its gate is not armed"));
+        }
+        if self.hung() {
+            return Some((Task::StopImmediately, "commits nothing any more"));
         }
         if self.office().is_some() {
             let leased = self.leased(now) || mutant::on(Mutant::PromotesWithoutLease);
