@@ -17,6 +17,8 @@ mod frozen;
 mod lost;
 #[path = "live/moved.rs"]
 mod moved;
+#[path = "live/rejoined.rs"]
+mod rejoined;
 #[path = "live/restarted.rs"]
 mod restarted;
 #[path = "live/stage.rs"]

@@ -70,6 +70,7 @@ impl fmt::Display for Letter {
                     },
                     ToWitness::Release(release) => write!(f, "epoch {} is released", release.epoch),
                     ToWitness::Show(shown) => write!(f, "the certificate of {}", shown.epoch()),
+                    ToWitness::Tail { tail, .. } => write!(f, "what {} left behind", tail.epoch),
                 }
             }
             Letter::Agent(from, to, message) => {
@@ -86,6 +87,7 @@ impl fmt::Display for Letter {
                     }
                     ToAgent::Decline { up_to, .. } => write!(f, "decline everything up to {up_to}"),
                     ToAgent::HandOver { to, .. } => write!(f, "hand over to {}", inst(to)),
+                    ToAgent::TailRecorded { from, .. } => write!(f, "the log has what it left at {from}"),
                 }
             }
             Letter::Node(from, to, message) => {

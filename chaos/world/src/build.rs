@@ -88,6 +88,7 @@ impl World {
             postgres: Postgres::new(),
             gate: None,
             said_open: false,
+            kept: Default::default(),
         });
         self.by_name.insert(who, index);
         self.members[group].push(index);

@@ -11,6 +11,7 @@ use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
 use regent_core::ids::{Epoch, NodeId};
 use regent_core::message::{ToAgent, ToWitness};
 use regent_core::time::Time;
+use std::collections::BTreeSet;
 
 /// How often Postgres writes, streams and is looked at.
 pub const LOOK_EVERY: u64 = 10 * MS;
@@ -37,6 +38,8 @@ pub struct Host {
     pub gate: Option<(Epoch, Time)>,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
+    /// Timeline and end of each tail of the log that its agent made durable that it has kept.
+    pub kept: BTreeSet<(u32, u64)>,
 }
 
 impl Host {
@@ -57,6 +60,7 @@ impl World {
             Mail::Unlinked(id) => Event::Unlinked(id),
             Mail::Observed => Event::Observed(host.postgres.observe()),
             Mail::Exited => Event::Exited,
+            Mail::Kept(tail) => Event::Kept(tail),
             Mail::Done(task, result) => Event::Done(task, result),
             Mail::Wake => Event::Wake,
             other => panic!("an agent got {other:?}"),
@@ -79,6 +83,7 @@ impl World {
     fn host_persists(&mut self, who: HostId, durable: Durable) {
         let host = &mut self.hosts[who];
         let (released, group) = (durable.released, host.group);
+        host.kept.extend(durable.tails.iter().map(|tail| (tail.timeline, tail.to.0)));
         let before = host.durable.replace(durable);
         let (judged, found) = self.invariants.of(group);
         let after = host.durable.as_ref().expect("put there a moment ago");
@@ -183,6 +188,7 @@ impl World {
                 Note::Closed(epoch, why) => format!("closes its gate of {epoch}: {why}"),
                 Note::Released(epoch, reason) => format!("releases {epoch}: {reason}"),
                 Note::HandingOver(epoch, to) => format!("hands {epoch} over to {}", inst(to)),
+                Note::Kept(tail) => format!("keeps timeline {} from {}", tail.timeline, tail.from.0),
                 Note::Begins(task, why) => format!("{}: {why}", words_of(task)),
                 Note::Failed(task, why) => format!("fails ({}): {why}", words_of(task)),
             };

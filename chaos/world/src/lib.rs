@@ -40,6 +40,7 @@ mod schedule;
 mod script;
 mod shrink;
 mod status;
+mod tails;
 mod tasks;
 mod topology;
 mod words;

@@ -4,6 +4,7 @@ use crate::postgres::{Gate, RunAs, Secret, Settings};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use nix::unistd::{Uid, User};
+use regent_core::agent::OnRewindFailure;
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName, RegionName};
 use serde::Deserialize;
@@ -131,6 +132,9 @@ pub struct PostgresConfig {
     pub upstream_parameters: BTreeMap<String, String>,
     /// The user to run Postgres as when the agent runs as root.
     pub run_as: Option<String>,
+    /// What follows when `pg_rewind` fails for good: `clone` or `halt`.
+    #[serde(default)]
+    pub on_rewind_failure: OnRewindFailure,
     /// Postgres parameters of the operator's own.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,

@@ -112,7 +112,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let store = Store::open(&config.state_dir, &format!("{}/{}", config.group, config.instance))?;
     let audit = Audit::open(config.audit.as_deref(), &config)?;
     let me = Identity { group: config.group.clone(), instance: config.instance.clone(), at: config.place() };
-    let (agent, first) = Agent::new(me, Some(store.load()?.unwrap_or_else(first_record)), now());
+    let (mut agent, first) = Agent::new(me, Some(store.load()?.unwrap_or_else(first_record)), now());
+    agent.set_on_rewind_failure(config.postgres.on_rewind_failure);
     let lease = LeaseFile::open(&config.lease_file()?, agent.durable().incarnation)?;
     if !lease.is_tmpfs() {
         return Err(AgentError::NotInMemory(config.lease_file()?));
@@ -132,7 +133,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
     let (events, inbox) = mpsc::channel(1_024);
     let look = eyes::open(server.clone(), events.clone());
-    let hands = hands::Hands::new(server, config.routes.clone(), events.clone(), look);
+    let hands = hands::Hands::new(server, &config, events.clone(), look);
     let links = config
         .nodes
         .iter()

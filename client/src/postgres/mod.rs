@@ -35,6 +35,7 @@ mod run;
 mod session;
 mod settings;
 mod synchronous;
+mod tail;
 mod tool;
 mod upstream;
 
@@ -52,6 +53,7 @@ pub use rewind::Rewind;
 pub use run::{Adopted, Exit, Mode, Role, Stopped};
 pub use settings::{Gate, RunAs, Secret, Settings, Upstream};
 pub use synchronous::Synchronous;
+pub use tail::KeptTail;
 pub use upstream::UpstreamFacts;
 
 use binaries::Binaries;

@@ -86,6 +86,7 @@ mutants! {
     GateBeforePrimary: "The gate is opened before Postgres is primary.",
     PromotesWithoutLease: "A certificate promotes, however old it is (F19).",
     InterruptedGoesOn: "A primary goes on with its own timeline although another was primary in between.",
+    RewoundUnkept: "A rewind begins before what only that instance has of the log is kept.",
 
     // What who asks, or waits, must not be given.
     TimelineIgnored: "A standby on an older timeline than the primary's stands in the succession.",

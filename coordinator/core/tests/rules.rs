@@ -238,6 +238,7 @@ fn report(name: &str, number: u64) -> Report {
         gate_armed: true,
         rtt_us: 0,
         trouble: String::new(),
+        progress: String::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use super::field::{
     ConvertError, address, epoch, filled, fitting, micros, name, optional_name, real_epoch, required,
     revision, span, text,
 };
+use super::tail;
 use super::vote::{reason, role};
 use crate::v1;
 use crate::v1::agent_message::Message as Said;
@@ -40,6 +41,7 @@ pub fn agent_message(cluster: &str, message: ToWitness) -> v1::AgentMessage {
         ToWitness::Report(report) => Said::Report(report.into()),
         ToWitness::Release(release) => Said::Release(release.into()),
         ToWitness::Show(certificate) => Said::Show(certificate.into()),
+        ToWitness::Tail { group, tail } => Said::LeftBehind(tail::told(group, tail)),
     };
     v1::AgentMessage { message: Some(said) }
 }
@@ -52,6 +54,7 @@ impl TryFrom<v1::AgentMessage> for FromAgent {
             Said::Report(report) => ("report", report.try_into().map(ToWitness::Report).map(later)),
             Said::Release(release) => ("release", release.try_into().map(ToWitness::Release).map(later)),
             Said::Show(certificate) => ("show", certificate.try_into().map(ToWitness::Show).map(later)),
+            Said::LeftBehind(left) => ("left_behind", tail::heard(left).map(later)),
         };
         converted.map_err(|error: ConvertError| error.within(field))
     }
@@ -89,6 +92,7 @@ impl From<Report> for v1::Report {
             gate_armed: report.gate_armed,
             rtt_us: report.rtt_us,
             trouble: fitting(report.trouble),
+            progress: fitting(report.progress),
         }
     }
 }
@@ -114,6 +118,7 @@ impl TryFrom<v1::Report> for Report {
             gate_armed: report.gate_armed,
             rtt_us: report.rtt_us,
             trouble: text("trouble", report.trouble)?,
+            progress: text("progress", report.progress)?,
         })
     }
 }
@@ -167,6 +172,9 @@ impl From<ToAgent> for v1::WitnessMessage {
             ToAgent::HandOver { group, epoch, to } => {
                 Answered::HandOver(v1::HandOver { group: group.into(), epoch: epoch.0, to: to.into() })
             }
+            ToAgent::TailRecorded { group, timeline, from } => {
+                Answered::TailRecorded(v1::TailRecorded { group: group.into(), timeline, from: from.0 })
+            }
         };
         v1::WitnessMessage { message: Some(answered) }
     }
@@ -185,6 +193,7 @@ impl TryFrom<v1::WitnessMessage> for ToAgent {
             Answered::Decided(certificate) => ("decided", certificate.try_into().map(ToAgent::Decided)),
             Answered::Decline(asked) => ("decline", decline(asked)),
             Answered::HandOver(asked) => ("hand_over", hand_over(asked)),
+            Answered::TailRecorded(of) => ("tail_recorded", tail::recorded(of)),
         };
         converted.map_err(|error: ConvertError| error.within(field))
     }

@@ -11,6 +11,7 @@ mod node;
 mod rejected;
 mod request;
 mod status;
+mod tail;
 mod vote;
 
 pub use field::ConvertError;

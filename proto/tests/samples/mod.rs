@@ -8,6 +8,7 @@ use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Position, Re
 use regent_core::message::{Refusal, Release, Report, Role, Solicit, Standing, ToAgent, ToNode, ToWitness};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Change, Group};
+use regent_core::tail::Tail;
 use regent_core::vote::{Certificate, Reason, Vote};
 use std::time::Duration;
 
@@ -134,6 +135,7 @@ pub fn report() -> impl Strategy<Value = Report> {
             system_id,
             gate_armed,
             rtt_us,
+            progress: trouble.chars().rev().collect(),
             trouble,
         }
     })
@@ -154,7 +156,17 @@ pub fn to_witness() -> impl Strategy<Value = ToWitness> {
         report().prop_map(ToWitness::Report),
         release().prop_map(ToWitness::Release),
         certificate().prop_map(ToWitness::Show),
+        (group_name(), tail()).prop_map(|(group, tail)| ToWitness::Tail { group, tail }),
     ]
+}
+
+fn tail() -> impl Strategy<Value = Tail> {
+    let numbers = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>());
+    (instance_name(), epoch(), numbers, "[a-z/]{0,40}").prop_map(|(instance, epoch, numbers, kept)| {
+        let (timeline, from, bytes, commits, found_unix_ms) = numbers;
+        let (from, to) = (Lsn(from.into()), Lsn(u64::from(from) + u64::from(bytes)));
+        Tail { instance, epoch, timeline, from, to, commits, kept, found_unix_ms }
+    })
 }
 
 fn refusal() -> impl Strategy<Value = Refusal> {
@@ -187,6 +199,9 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
             group,
             epoch,
             to
+        }),
+        (group_name(), any::<u32>(), any::<u64>()).prop_map(|(group, timeline, from)| {
+            ToAgent::TailRecorded { group, timeline, from: Lsn(from) }
         }),
     ]
 }
@@ -230,18 +245,21 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
 pub fn change() -> impl Strategy<Value = Change> {
     let positions = btree_map(instance_name(), position(), 0..4);
     let since = any::<prop::sample::Index>();
-    (revision(), epoch(), since, instance_name(), reason(), electorate(), positions, any::<u64>()).prop_map(
-        |(revision, epoch, since, primary, reason, voters, positions, at_unix_ms)| Change {
-            revision,
-            epoch,
-            primary,
-            since: Epoch(since.index(usize::try_from(epoch.0).unwrap()) as u64 + 1),
-            reason,
-            voters: voters.into_iter().rev().collect(),
-            positions,
-            at_unix_ms,
-        },
-    )
+    let tails = vec(tail(), 0..3);
+    (revision(), epoch(), since, instance_name(), reason(), electorate(), positions, (any::<u64>(), tails))
+        .prop_map(|(revision, epoch, since, primary, reason, voters, positions, (at_unix_ms, tails))| {
+            Change {
+                revision,
+                epoch,
+                primary,
+                since: Epoch(since.index(usize::try_from(epoch.0).unwrap()) as u64 + 1),
+                reason,
+                voters: voters.into_iter().rev().collect(),
+                positions,
+                at_unix_ms,
+                tails,
+            }
+        })
 }
 
 pub fn group() -> impl Strategy<Value = Group> {

@@ -13,9 +13,10 @@
 mod durable;
 mod office;
 mod postgres;
+mod tails;
 
 pub use durable::{Decided, Durable};
-pub use postgres::{Observation, Task, Upstream};
+pub use postgres::{Observation, OnRewindFailure, Task, Upstream};
 
 use crate::command::Instance;
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Seq};
@@ -23,6 +24,7 @@ use crate::lease::Vouchers;
 use crate::message::{Refusal, Release, Report, Role, ToAgent, ToWitness};
 use crate::mutant::{self, Mutant};
 use crate::state::Group;
+use crate::tail::Tail;
 use crate::time::Time;
 use crate::vote::{Certificate, Reason, Vote};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -47,6 +49,10 @@ pub enum Event {
     Observed(Observation),
     /// The postmaster is gone.
     Exited,
+    /// `Task::Keep` found a tail that only this instance has, and its log is kept. Comes before the end of the task.
+    Kept(Tail),
+    /// How much of a copy is there, in percent.
+    Copied(u8),
     /// A task has ended: well, or with what went wrong.
     Done(Task, Result<(), String>),
     /// Time has passed.
@@ -92,6 +98,8 @@ pub enum Note {
     Released(Epoch, Reason),
     /// It was asked to hand over.
     HandingOver(Epoch, InstanceName),
+    /// It kept what only it has of the log.
+    Kept(Tail),
     /// A task begins, and why.
     Begins(Task, &'static str),
     /// A task failed, and why.
@@ -132,6 +140,7 @@ pub struct Agent {
     opened: Epoch,
     handing_over: Option<InstanceName>,
     postgres: postgres::Postgres,
+    on_rewind_failure: OnRewindFailure,
     /// Since when it holds an office that its Postgres does not fill yet.
     office_since: Time,
 }
@@ -159,10 +168,16 @@ impl Agent {
             opened: Epoch(0),
             handing_over: None,
             postgres: postgres::Postgres::default(),
+            on_rewind_failure: OnRewindFailure::default(),
             office_since: now,
         };
         let persist = agent.persist();
         (agent, vec![persist])
+    }
+
+    /// What shall follow when its Postgres cannot be rewound.
+    pub fn set_on_rewind_failure(&mut self, then: OnRewindFailure) {
+        self.on_rewind_failure = then;
     }
 
     /// Takes one event; returns what to do about it, in order.
@@ -176,6 +191,8 @@ impl Agent {
             Event::Heard(node, message) => self.hear(node, message, now, &mut out),
             Event::Observed(observation) => self.observed(observation, now, &mut out),
             Event::Exited => self.exited(&mut out),
+            Event::Kept(tail) => self.kept(tail, &mut out),
+            Event::Copied(percent) => self.copied(percent),
             Event::Done(task, result) => self.done(task, result, now, &mut out),
             Event::Wake => {}
         }
@@ -254,6 +271,7 @@ impl Agent {
                     out.push(self.persist());
                 }
             }
+            ToAgent::TailRecorded { timeline, from, .. } => self.tail_recorded(timeline, from, out),
             ToAgent::HandOver { epoch, to, .. } => self.asked_to_hand_over(epoch, to, out),
         }
     }
@@ -342,6 +360,7 @@ impl Agent {
         if let Some(release) = self.standing_release() {
             self.send_all(&ToWitness::Release(release), out);
         }
+        self.tell_tails(number, out);
     }
 
     fn report(&self, node: NodeId, seq: Seq, now: Time) -> Report {
@@ -365,6 +384,7 @@ impl Agent {
             gate_armed: seen.gate_armed,
             rtt_us: u32::try_from(rtt).unwrap_or(u32::MAX),
             trouble: self.trouble(),
+            progress: self.progress(),
         }
     }
 

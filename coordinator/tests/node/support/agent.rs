@@ -207,6 +207,7 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         gate_armed: true,
         rtt_us: 500,
         trouble: String::new(),
+        progress: String::new(),
     }
 }
 
