@@ -1,11 +1,13 @@
-//! How an operator steers what an agent does to its Postgres: what follows when it cannot be rewound. Each changes the agent's configuration as an operator would, and puts it back.
+//! How an operator steers what an agent does to its Postgres: whether it may be promoted, and what follows when it cannot be
+//! rewound. Each changes the agent's configuration as an operator would, and puts it back.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use regent_chaos::cluster::Process;
+use regent_chaos::cluster::topology::instance;
 
 use super::stage::{HOME, Stage, play};
 
@@ -25,6 +27,52 @@ impl Stage {
         }
         Ok(before)
     }
+}
+
+#[test]
+fn an_heir_whose_hook_says_no_is_passed_over() {
+    play(async |stage| {
+        let run = stage.cluster.run_dir().path().to_owned();
+        let mut before = Vec::new();
+        for region in [1, 2] {
+            let hooks = format!(
+                "\n[hooks]\nbefore_promote = \"test ! -e {run}/veto-$REGENT_INSTANCE\"\nafter_role_change = \
+                 \"echo $REGENT_ROLE $REGENT_EPOCH > {dir}/role\"\n",
+                run = run.display(),
+                dir = stage.cluster.run_dir().region(region).display()
+            );
+            before.push((region, stage.reconfigure(region, |text| text.to_owned() + &hooks)?));
+        }
+        let heir = stage.whole().await?.heir.context("a whole group has an heir")?;
+        let veto = run.join(format!("veto-{}", instance(heir)));
+        fs::write(&veto, "")?;
+
+        let writing = stage.start_writing().await?;
+        let timeline = stage.history.newest_timeline();
+        let loss = stage.cluster.kill_region(HOME)?;
+        let first = stage.successor(timeline).await?;
+        ensure!(first.instance != heir, "{} took over though its hook said no", instance(heir));
+        let told = stage.cluster.run_dir().region(first.instance).join("role");
+        stage
+            .seen("the new primary's hook is told", || {
+                fs::read_to_string(&told).ok().filter(|text| text.starts_with("primary "))
+            })
+            .await?;
+        let asked = stage.events(loss.at_ns).into_iter().any(|event| {
+            event.event == "released" && event.proc == format!("regent-agent-{}", instance(heir))
+        });
+        ensure!(asked, "{} was never asked, or did not give its office up", instance(heir));
+        let log = stage.keep_log(HOME)?;
+        stage.account_for(timeline, &log)?;
+
+        fs::remove_file(&veto)?;
+        stage.cluster.restore_region(HOME)?;
+        stage.judge(writing).await?;
+        for (region, text) in before {
+            stage.reconfigure(region, |_| text)?;
+        }
+        stage.whole().await.map(drop)
+    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The agent's configuration: a TOML file, overridden by `REGENT_...` in the environment, overridden by flags.
 
+use super::hooks::HooksConfig;
 use crate::postgres::{Gate, RunAs, Secret, Settings};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
@@ -68,6 +69,9 @@ pub struct Config {
     /// How to reach an instance from here, where that differs from the address it registered.
     #[serde(default)]
     pub routes: BTreeMap<String, String>,
+    /// The operator's own programs.
+    #[serde(default)]
+    pub hooks: HooksConfig,
 }
 
 /// How the log is written.
@@ -226,7 +230,7 @@ fn is_ours(key: &str) -> bool {
     const KEYS: [&str; 9] =
         ["cluster", "group", "instance", "region", "state_dir", "audit", "log_format", "nodes", "routes"];
     let key = key.to_ascii_lowercase();
-    KEYS.contains(&key.as_str()) || key.starts_with("postgres__")
+    KEYS.contains(&key.as_str()) || key.starts_with("postgres__") || key.starts_with("hooks__")
 }
 
 /// A user of this machine, to run Postgres as; nobody when the agent is that user already.

@@ -2,6 +2,7 @@
 
 use super::Config;
 use super::eyes::{Followed, Look};
+use super::hooks::{HookError, Hooks, Occasion};
 use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server, Stopped};
 use regent_core::agent::{Event, Task, Upstream};
 use regent_core::ids::{Epoch, InstanceName, Lsn};
@@ -32,22 +33,32 @@ struct Kit {
     instance: InstanceName,
     /// Where what a change of primary left behind is kept.
     lost: PathBuf,
+    hooks: Hooks,
     events: mpsc::Sender<Event>,
     look: Arc<Look>,
 }
 
 impl Hands {
-    pub fn new(server: Arc<Server>, config: &Config, events: mpsc::Sender<Event>, look: Arc<Look>) -> Hands {
+    pub fn new(
+        server: Arc<Server>,
+        config: &Config,
+        hooks: Hooks,
+        events: mpsc::Sender<Event>,
+        look: Arc<Look>,
+    ) -> Hands {
         let (routes, instance) = (config.routes.clone(), config.instance.clone());
         let lost = config.state_dir.join("lost");
-        Hands { kit: Arc::new(Kit { server, routes, instance, lost, events, look }) }
+        Hands { kit: Arc::new(Kit { server, routes, instance, lost, hooks, events, look }) }
     }
 
-    /// Begins a task; its end comes back as `Event::Done`.
-    pub fn begin(&self, task: Task) {
+    /// Begins a task, in the office of that epoch if it is about one; its end comes back as `Event::Done`.
+    pub fn begin(&self, task: Task, office: Epoch) {
         let kit = self.kit.clone();
         tokio::spawn(async move {
-            let result = kit.carry_out(&task).await.map_err(|error| in_words(&error));
+            let result = match kit.may(&task, office).await {
+                Ok(()) => kit.carry_out(&task).await.map_err(|error| in_words(&error)),
+                Err(veto) => Err(veto.to_string()),
+            };
             // The core must not decide on what it saw before.
             kit.look.afresh().await;
             let _ = kit.events.send(Event::Done(task, result)).await;
@@ -56,6 +67,17 @@ impl Hands {
 }
 
 impl Kit {
+    /// The operator's word on a promotion.
+    async fn may(&self, task: &Task, office: Epoch) -> Result<(), HookError> {
+        match task {
+            Task::Promote => {
+                let occasion = Occasion { role: regent_core::message::Role::Primary, epoch: office };
+                self.hooks.before_promote(&occasion).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn carry_out(&self, task: &Task) -> Result<(), PostgresError> {
         match task {
             Task::Initialise => self.server.initialise().await,

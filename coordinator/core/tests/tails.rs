@@ -83,14 +83,16 @@ fn a_history_without_tails_is_read() {
     assert_eq!(serde_json::from_value::<State>(old).expect("reads"), begun());
 }
 
+fn seen(role: Role) -> Observation {
+    Observation { role, was_primary: true, system_id: Some(7), ..Observation::default() }
+}
+
 /// The agent of a, an old primary that is stopped, and what it does about it.
 fn stopped_at_a() -> (Agent, Vec<Effect>) {
     let me = Identity { group: group(), instance: instance("a"), at: place("a") };
     let (mut agent, _) = Agent::new(me, None, Time::ZERO);
-    let seen =
-        Observation { role: Role::Stopped, was_primary: true, system_id: Some(7), ..Observation::default() };
     agent.step(Event::Linked(NodeId(1)), Time::ZERO);
-    agent.step(Event::Observed(seen), Time::ZERO);
+    agent.step(Event::Observed(seen(Role::Stopped)), Time::ZERO);
     let known = ToAgent::Known(Box::new(begun().groups[&group()].clone()));
     let effects = agent.step(Event::Heard(NodeId(1), known), Time::ZERO);
     (agent, effects)
@@ -147,6 +149,9 @@ fn what_cannot_be_rewound_is_cloned_or_left_as_configured() {
         let (mut now, mut task) = (Time::ZERO, started(&effects).expect("a task"));
         let came = loop {
             let result = if matches!(task, Task::Rewind(_)) { Err("no".to_owned()) } else { Ok(()) };
+            // A rewind may run Postgres for a moment: what is to be kept is looked for again after that.
+            agent.step(Event::Observed(seen(Role::Preparing)), now);
+            agent.step(Event::Observed(seen(Role::Stopped)), now);
             let mut effects = agent.step(Event::Done(task, result), now);
             let longest = now + Duration::from_secs(20);
             while started(&effects).is_none() && now < longest {

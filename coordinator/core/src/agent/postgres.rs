@@ -118,6 +118,8 @@ pub(super) struct Postgres {
     pub known: bool,
     task: Option<Task>,
     failures: u32,
+    /// How many rewinds have failed in a row, whatever was done between.
+    rewinds: u32,
     retry_at: Time,
     stray_since: Option<Time>,
     streams_since: Option<Time>,
@@ -172,6 +174,7 @@ impl Agent {
         if seen.role == Role::Standby && seen.streaming && follows {
             self.postgres.strayed = false;
             self.postgres.failures = 0;
+            self.postgres.rewinds = 0;
             self.postgres.trouble.clear();
             let epoch = self.durable.seen();
             if self.durable.followed < epoch {
@@ -207,12 +210,10 @@ impl Agent {
                     Task::Rewind(_) | Task::Clone(_) => {
                         self.postgres.strayed = false;
                         self.postgres.rewind_failed = false;
+                        self.postgres.rewinds = 0;
                         self.postgres.rewound = true;
                     }
-                    Task::Keep { from, epoch } => {
-                        self.postgres.kept = Some((from, epoch));
-                        self.postgres.failures = 0; // rewinds are counted from here
-                    }
+                    Task::Keep { from, epoch } => self.postgres.kept = Some((from, epoch)),
                     Task::Follow(_) => self.postgres.stray_since = None,
                     // Everything it had was sent to its standbys: the office can be given on.
                     Task::StopCleanly => {
@@ -231,8 +232,9 @@ impl Agent {
                 // A rewind that fails again and again is followed by a clone: not sooner, for a lost connection is no
                 // reason to copy the whole. A standby tries to follow again instead: whom it should be like may be
                 // dead, and it the only heir.
-                let again = self.postgres.failures >= REWINDS;
-                self.postgres.rewind_failed = matches!(task, Task::Rewind(_)) && again;
+                let rewind = matches!(task, Task::Rewind(_));
+                self.postgres.rewinds = self.postgres.rewinds.saturating_add(u32::from(rewind));
+                self.postgres.rewind_failed = rewind && self.postgres.rewinds >= REWINDS;
                 let copied = matches!(task, Task::Keep { .. } | Task::Rewind(_) | Task::Clone(_));
                 self.postgres.strayed &= !copied || self.postgres.rewind_failed;
                 if task == Task::StopCleanly {
