@@ -19,6 +19,8 @@ mod gray;
 mod lost;
 #[path = "live/moved.rs"]
 mod moved;
+#[path = "live/rejoined.rs"]
+mod rejoined;
 #[path = "live/restarted.rs"]
 mod restarted;
 #[path = "live/stage.rs"]

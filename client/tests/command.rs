@@ -197,6 +197,16 @@ async fn node_with(status: v1::Status) -> Node {
             positions: [("orders-us-east".to_owned(), v1::Position { timeline: 3, ..Default::default() })]
                 .into(),
             at_unix_ms: 1_795_600_420_007,
+            tails: vec![v1::Tail {
+                instance: "orders-us-west".into(),
+                epoch: 7,
+                timeline: 2,
+                from: 0x300_0148,
+                to: 0x300_5290,
+                commits: 33,
+                kept: "/var/lib/regent/orders/lost/epoch-7-timeline-2-from-0-3000148".into(),
+                found_unix_ms: 1_795_600_480_250,
+            }],
         },
     ];
     let primary = assignment(7, "orders-us-east");

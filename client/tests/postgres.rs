@@ -17,3 +17,5 @@ mod refusals;
 mod rejoin;
 #[path = "postgres/replication.rs"]
 mod replication;
+#[path = "postgres/tail.rs"]
+mod tail;

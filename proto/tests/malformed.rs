@@ -220,6 +220,11 @@ fn a_group_that_contradicts_itself() {
         |g| g.history = vec![v1::Change::default()],
         "history.epoch: expected 1 to 9223372036854775807, got 0",
     );
+    let tail = v1::Tail { instance: "a".into(), epoch: 2, from: 9, to: 8, ..Default::default() };
+    let left = v1::LeftBehind { group: "orders".into(), tail: Some(tail) };
+    let said = v1::AgentMessage { message: Some(v1::agent_message::Message::LeftBehind(left)) };
+    let words = "left_behind.tail.to: expected 9 to 18446744073709551615, got 8";
+    assert_eq!(FromAgent::try_from(said).unwrap_err().to_string(), words);
 }
 
 #[test]

@@ -76,6 +76,7 @@ impl fmt::Display for Letter {
                     },
                     ToWitness::Release(release) => write!(f, "epoch {} is released", release.epoch),
                     ToWitness::Show(shown) => write!(f, "the certificate of {}", shown.epoch()),
+                    ToWitness::Tail { tail, .. } => write!(f, "what {} left behind", tail.epoch),
                 }
             }
             Letter::Agent(from, to, message) => {
@@ -92,6 +93,7 @@ impl fmt::Display for Letter {
                     }
                     ToAgent::Decline { up_to, .. } => write!(f, "decline everything up to {up_to}"),
                     ToAgent::HandOver { wish, .. } => write!(f, "hand over to {}", inst(&wish.to)),
+                    ToAgent::TailRecorded { from, .. } => write!(f, "the log has what it left at {from}"),
                 }
             }
             Letter::Node(from, to, message) => {

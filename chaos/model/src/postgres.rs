@@ -63,6 +63,7 @@ impl Postgres {
             Task::Initialise | Task::Clone(_) | Task::Rewind(_) => {
                 (self.role, self.was_primary, self.following) = (Role::Stopped, false, None);
             }
+            Task::Keep { .. } => {}
             Task::StartPrimary => self.role = Role::Primary,
             Task::StartStandby(upstream) => {
                 (self.role, self.following) = (Role::Standby, upstream.clone());

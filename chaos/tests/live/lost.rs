@@ -18,6 +18,7 @@ fn a_region_is_lost_with_primary_and_raft_leader_and_comes_back_as_a_standby() {
         stage.account_for(timeline, &log)?;
         stage.cluster.restore_region(HOME)?;
         let after = stage.judge(writing).await?;
+        stage.left_behind(timeline).await?;
         ensure!(after.primary != Some(HOME), "it came back as primary: {after:?}");
         ensure!(after.epoch > before.epoch, "{before:?}, then {after:?}");
         Ok(())

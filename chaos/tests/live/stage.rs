@@ -1,6 +1,7 @@
 //! The stage: three regions, their clients, and what was remembered of every write since the stage was built.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use regent_chaos::askers::Askers;
 use regent_chaos::cluster::admin::{self, Admin, View, wait_for};
-use regent_chaos::cluster::topology::{REGIONS, RoundTrips};
+use regent_chaos::cluster::topology::{GROUP, REGIONS, RoundTrips};
 use regent_chaos::cluster::{Cluster, evidence};
 use regent_chaos::demo::{fault::bring_home, setup};
 use regent_chaos::history::{History, Outcome, Write};
@@ -189,6 +190,42 @@ impl Stage {
         let receipt = first.receipt().context("the first row was acknowledged")?;
         let fork = evidence::fork(&self.cluster.data_dir(first.instance), receipt.timeline, timeline)?;
         self.tails.push(evidence::tail(self.cluster.postgres_bin(), log, timeline, fork)?);
+        Ok(())
+    }
+
+    /// Waits until the history says what was left behind of that timeline: as many commits as the old server's files showed,
+    /// and they can be read where it says that they are kept.
+    pub async fn left_behind(&self, timeline: u32) -> anyhow::Result<()> {
+        let tail = self.tails.iter().rfind(|tail| tail.timeline == timeline);
+        let tail = tail.context("what was left behind was not looked for")?;
+        if tail.commits.is_empty() {
+            return Ok(()); // its heir had everything
+        }
+        let kept = self.seen("the history says what was left behind", || {
+            let said = self.regent_ends(0, &["history", GROUP, "-o", "json"]).ok()?;
+            let changes: serde_json::Value = serde_json::from_str(&said).ok()?;
+            let mut tails =
+                changes.as_array()?.iter().filter_map(|change| change["left_behind"].as_array()).flatten();
+            tails.find(|found| found["timeline"] == timeline).cloned()
+        });
+        let kept = kept.await?;
+        ensure!(
+            kept["commits"] == tail.commits.len() && kept["from"] == evidence::format_lsn(tail.fork),
+            "the files of the old server show {} commits from {}, the history {kept}",
+            tail.commits.len(),
+            evidence::format_lsn(tail.fork)
+        );
+        let note = Path::new(kept["kept"].as_str().unwrap_or_default()).join("README");
+        let note = fs::read_to_string(&note).with_context(|| format!("cannot read {}", note.display()))?;
+        let command =
+            note.lines().find(|line| line.contains("--start")).context("the note has no command")?;
+        let listed = Command::new("sh").args(["-c", command]).output()?;
+        let commits = String::from_utf8_lossy(&listed.stdout).matches("desc: COMMIT").count();
+        ensure!(
+            commits == tail.commits.len(),
+            "`{command}` lists {commits} commits, expected {}",
+            tail.commits.len()
+        );
         Ok(())
     }
 

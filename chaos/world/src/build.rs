@@ -90,6 +90,7 @@ impl World {
             said_open: false,
             receives: None,
             probing: None,
+            kept: Default::default(),
         });
         self.by_name.insert(who, index);
         self.members[group].push(index);

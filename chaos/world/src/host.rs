@@ -11,6 +11,7 @@ use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
 use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
 use regent_core::message::{Role, ToAgent, ToWitness};
 use regent_core::time::Time;
+use std::collections::BTreeSet;
 
 /// How long the witnesses may take to know of a better heir, beyond the distances: looks, reports, flushes.
 const KNOWN_BY_ALL: u64 = 300 * MS;
@@ -44,6 +45,8 @@ pub struct Host {
     pub receives: Option<(Branch, u64)>,
     /// When the write probe that is under way began, by the world's time.
     pub probing: Option<u64>,
+    /// Timeline and end of each tail of the log that its agent made durable that it has kept.
+    pub kept: BTreeSet<(u32, u64)>,
 }
 
 impl Host {
@@ -64,6 +67,7 @@ impl World {
             Mail::Unlinked(id) => Event::Unlinked(id),
             Mail::Observed => return self.host_looks(who),
             Mail::Exited => Event::Exited,
+            Mail::Kept(tail) => Event::Kept(tail),
             Mail::Done(task, result) => Event::Done(task, result),
             Mail::Probed(began, probe) => Event::Probed { began, probe },
             Mail::Wake => Event::Wake,
@@ -107,6 +111,7 @@ impl World {
     fn host_persists(&mut self, who: HostId, durable: Durable) {
         let host = &mut self.hosts[who];
         let (released, group) = (durable.released, host.group);
+        host.kept.extend(durable.tails.iter().map(|tail| (tail.timeline, tail.to.0)));
         let before = host.durable.replace(durable);
         let (judged, found) = self.invariants.of(group);
         let after = host.durable.as_ref().expect("put there a moment ago");
@@ -257,6 +262,7 @@ impl World {
                 Note::Released(epoch, reason) => format!("releases {epoch}: {reason}"),
                 Note::HandingOver(epoch, to) => format!("hands {epoch} over to {}", inst(to)),
                 Note::CalledOff(to, why) => format!("calls off handing over to {}: {why}", inst(to)),
+                Note::Kept(tail) => format!("keeps timeline {} from {}", tail.timeline, tail.from.0),
                 Note::Begins(task, why) => format!("{}: {why}", words_of(task)),
                 Note::Failed(task, why) => format!("fails ({}): {why}", words_of(task)),
             };

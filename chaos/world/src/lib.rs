@@ -41,6 +41,7 @@ mod schedule;
 mod script;
 mod shrink;
 mod status;
+mod tails;
 mod tasks;
 mod topology;
 mod words;

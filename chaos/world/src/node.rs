@@ -76,6 +76,10 @@ impl World {
             }
             Mail::ToWitness(ToWitness::Release(release)) => Event::Release(release),
             Mail::ToWitness(ToWitness::Show(certificate)) => Event::Show(certificate),
+            Mail::ToWitness(ToWitness::Tail { group, tail }) => {
+                self.tail_told(at, group, tail);
+                return Vec::new();
+            }
             Mail::ToNode(message) => {
                 if let ToNode::Standing(standing) = &message {
                     peer.view.standing(standing.clone(), now);

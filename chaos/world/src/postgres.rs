@@ -197,6 +197,9 @@ impl Postgres {
                 self.catch_up(&source);
                 (self.role, self.was_primary) = (Role::Stopped, false);
             }
+            Task::Keep { .. } => {
+                source.ok_or("the primary cannot be reached")?;
+            }
             Task::StartPrimary => self.role = Role::Primary,
             Task::StartStandby(_) => {
                 self.role = Role::Standby;
@@ -234,6 +237,7 @@ pub fn duration(task: &Task) -> u64 {
     MS * match task {
         Task::Initialise => 300,
         Task::Clone(_) => 400,
+        Task::Keep { .. } => 50,
         Task::Rewind(_) => 200,
         Task::StartPrimary | Task::StartStandby(_) => 100,
         Task::Promote => 60,

@@ -9,6 +9,7 @@ use regent_core::ids::GroupName;
 use regent_core::message::ToNode;
 use regent_core::plan::{Action, plan};
 use regent_core::state::{Applied, State};
+use regent_core::tail::Tail;
 use regent_core::witness;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -313,6 +314,15 @@ fn entry(command: &Command) -> String {
         Command::SetSuccession { succession, .. } => format!("succession {}", insts(succession)),
         Command::SetDesiredElectorate { electorate: to, .. } => {
             format!("the electorate shall be {}", electorate(to))
+        }
+        Command::RecordTail { tail, .. } => {
+            let Tail { instance, epoch, timeline, from, to, .. } = tail;
+            format!(
+                "{epoch} left behind timeline {timeline} from {} to {} of {}",
+                from.0,
+                to.0,
+                inst(instance)
+            )
         }
         Command::Record { certificate, electorate: to, .. } => {
             let change = to.as_ref().map_or(String::new(), |to| format!(", governed by {}", electorate(to)));

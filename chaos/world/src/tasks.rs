@@ -36,10 +36,13 @@ impl World {
             return self.at(self.now + 2 * LOOK_EVERY, Happening::TaskEnds(who, run));
         }
         let source = match &task {
-            Task::Clone(from) | Task::Rewind(from) => self.reachable(who, self.host_index(&from.instance)),
+            Task::Clone(from) | Task::Rewind(from) | Task::Keep { from, .. } => {
+                self.reachable(who, self.host_index(&from.instance))
+            }
             _ => None,
         };
-        let source = source.filter(|source| source.role == Role::Primary).cloned();
+        let standby = matches!(task, Task::Clone(_)); // a standby can be copied, nobody be rewound to one
+        let source = source.filter(|source| standby || source.role == Role::Primary).cloned();
         let upstream = match &task {
             Task::Follow(upstream) | Task::StartStandby(Some(upstream)) => {
                 Some((upstream.clone(), self.host_index(&upstream.instance)))
@@ -49,17 +52,23 @@ impl World {
         if task == Task::StopCleanly {
             self.send_all_wal(who);
         }
+        let gone = source.as_ref().and_then(|source| self.hosts[who].postgres.beyond(source));
         let host = &mut self.hosts[who];
         let office = host.durable.as_ref().map_or(Epoch(0), |kept| kept.acted);
         host.postgres.task = None;
         let ran = host.postgres.runs();
-        let result = host.postgres.finish(&task, source, upstream, office);
+        let result = host.postgres.finish(&task, source.clone(), upstream, office);
         host.postgres.give_up_replacing(result.is_err());
         let stopped = ran && !host.postgres.runs();
         if stopped {
             self.mail_host(who, Mail::Exited);
         }
         self.mail_host(who, Mail::Observed);
+        match &task {
+            Task::Keep { epoch, .. } if result.is_ok() => self.keep(who, *epoch, source.as_ref()),
+            Task::Clone(_) | Task::Rewind(_) if result.is_ok() => self.judge_replaced(who, gone),
+            _ => {}
+        }
         self.mail_host(who, Mail::Done(task, result));
     }
 

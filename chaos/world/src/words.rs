@@ -47,6 +47,7 @@ pub fn task(task: &Task) -> String {
     match task {
         Task::Initialise => "initialises".to_owned(),
         Task::Clone(from) => format!("clones {}", inst(&from.instance)),
+        Task::Keep { from, .. } => format!("keeps what {} lacks", inst(&from.instance)),
         Task::Rewind(to) => format!("rewinds to {}", inst(&to.instance)),
         Task::StartPrimary => "starts as primary".to_owned(),
         Task::StartStandby(None) => "starts as a standby of nobody".to_owned(),

@@ -16,6 +16,7 @@ use regent_core::agent::{Probe, Task};
 use regent_core::command::Command;
 use regent_core::ids::{GroupName, InstanceName, NodeId};
 use regent_core::message::{Standing, ToAgent, ToNode, ToWitness};
+use regent_core::tail::Tail;
 use regent_core::time::Time;
 use std::collections::BTreeMap;
 
@@ -43,6 +44,8 @@ pub enum Mail {
     Observed,
     /// Postgres is gone.
     Exited,
+    /// A task found what only this instance has of the log.
+    Kept(Tail),
     /// A task has ended.
     Done(Task, Result<(), String>),
     /// A write probe that began then has ended.

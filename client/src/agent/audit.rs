@@ -71,6 +71,16 @@ impl Audit {
                 tracing::error!(%to, "does not hand over: {why}");
                 json!({ "event": "called_off", "to": to, "reason": why })
             }
+            Note::Kept(tail) => {
+                let (bytes, commits, kept) = (tail.bytes(), tail.commits, &tail.kept);
+                let (timeline, from, to) = (tail.timeline, tail.from, tail.to);
+                tracing::warn!(
+                    kept,
+                    "left behind: timeline {timeline} from {from} to {to}, {bytes} bytes, {commits} commits; kept aside"
+                );
+                json!({ "event": "tail_kept", "epoch": tail.epoch, "timeline": timeline, "from": from.to_string(),
+                        "to": to.to_string(), "bytes": bytes, "commits": commits, "kept": kept })
+            }
             Note::Begins(task, why) => {
                 tracing::info!("{}: it {why}", words(task));
                 json!({ "event": "task", "task": words(task), "reason": why })
@@ -102,6 +112,7 @@ fn words(task: &Task) -> String {
     match task {
         Task::Initialise => "initialising a new database".to_owned(),
         Task::Clone(from) => format!("cloning {}", from.instance),
+        Task::Keep { from, .. } => format!("keeping the log that {} does not have", from.instance),
         Task::Rewind(to) => format!("rewinding to {}", to.instance),
         Task::StartPrimary => "starting Postgres as primary".to_owned(),
         Task::StartStandby(Some(of)) => format!("starting Postgres as standby of {}", of.instance),

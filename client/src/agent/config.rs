@@ -1,10 +1,11 @@
 //! The agent's configuration: a TOML file, overridden by `REGENT_...` in the environment, overridden by flags.
 
+use super::hooks::HooksConfig;
 use crate::postgres::{Gate, RunAs, Secret, Settings};
 use figment::Figment;
 use figment::providers::{Env, Format, Toml};
 use nix::unistd::{Uid, User};
-use regent_core::agent::PROBE_TIMEOUT;
+use regent_core::agent::{OnRewindFailure, PROBE_TIMEOUT};
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName, RegionName};
 use serde::Deserialize;
@@ -70,6 +71,9 @@ pub struct Config {
     /// How to reach an instance from here, where that differs from the address it registered.
     #[serde(default)]
     pub routes: BTreeMap<String, String>,
+    /// The operator's own programs.
+    #[serde(default)]
+    pub hooks: HooksConfig,
 }
 
 /// How the log is written.
@@ -138,6 +142,9 @@ pub struct PostgresConfig {
     /// [`PROBE_TIMEOUT_MS`]. Commits that take less than half of it are never too slow.
     #[serde(default = "probe_timeout_ms")]
     pub probe_timeout_ms: u64,
+    /// What follows when `pg_rewind` fails for good: `clone` or `halt`.
+    #[serde(default)]
+    pub on_rewind_failure: OnRewindFailure,
     /// Postgres parameters of the operator's own.
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
@@ -247,7 +254,7 @@ fn is_ours(key: &str) -> bool {
     const KEYS: [&str; 9] =
         ["cluster", "group", "instance", "region", "state_dir", "audit", "log_format", "nodes", "routes"];
     let key = key.to_ascii_lowercase();
-    KEYS.contains(&key.as_str()) || key.starts_with("postgres__")
+    KEYS.contains(&key.as_str()) || key.starts_with("postgres__") || key.starts_with("hooks__")
 }
 
 /// A user of this machine, to run Postgres as; nobody when the agent is that user already.

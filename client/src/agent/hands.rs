@@ -1,11 +1,16 @@
 //! What is done to Postgres: one task at a time, as the core asks, its end sent back as an event.
 
+use super::Config;
 use super::eyes::{Followed, Look};
+use super::hooks::{HookError, Hooks, Occasion};
 use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server, Stopped};
 use regent_core::agent::{Event, Task, Upstream};
+use regent_core::ids::{Epoch, InstanceName, Lsn};
+use regent_core::tail::Tail;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 /// How long a clean stop may take before it is made a hard one.
@@ -25,6 +30,10 @@ struct Kit {
     server: Arc<Server>,
     /// How to reach an instance from here, where that differs from the address it registered.
     routes: BTreeMap<String, String>,
+    instance: InstanceName,
+    /// Where what a change of primary left behind is kept.
+    lost: PathBuf,
+    hooks: Hooks,
     events: mpsc::Sender<Event>,
     look: Arc<Look>,
 }
@@ -32,18 +41,24 @@ struct Kit {
 impl Hands {
     pub fn new(
         server: Arc<Server>,
-        routes: BTreeMap<String, String>,
+        config: &Config,
+        hooks: Hooks,
         events: mpsc::Sender<Event>,
         look: Arc<Look>,
     ) -> Hands {
-        Hands { kit: Arc::new(Kit { server, routes, events, look }) }
+        let (routes, instance) = (config.routes.clone(), config.instance.clone());
+        let lost = config.state_dir.join("lost");
+        Hands { kit: Arc::new(Kit { server, routes, instance, lost, hooks, events, look }) }
     }
 
-    /// Begins a task; its end comes back as `Event::Done`.
-    pub fn begin(&self, task: Task) {
+    /// Begins a task, in the office of that epoch if it is about one; its end comes back as `Event::Done`.
+    pub fn begin(&self, task: Task, office: Epoch) {
         let kit = self.kit.clone();
         tokio::spawn(async move {
-            let result = kit.carry_out(&task).await.map_err(|error| error.to_string());
+            let result = match kit.may(&task, office).await {
+                Ok(()) => kit.carry_out(&task).await.map_err(|error| in_words(&error)),
+                Err(veto) => Err(veto.to_string()),
+            };
             // The core must not decide on what it saw before.
             kit.look.afresh().await;
             let _ = kit.events.send(Event::Done(task, result)).await;
@@ -52,10 +67,22 @@ impl Hands {
 }
 
 impl Kit {
+    /// The operator's word on a promotion.
+    async fn may(&self, task: &Task, office: Epoch) -> Result<(), HookError> {
+        match task {
+            Task::Promote => {
+                let occasion = Occasion { role: regent_core::message::Role::Primary, epoch: office };
+                self.hooks.before_promote(&occasion).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn carry_out(&self, task: &Task) -> Result<(), PostgresError> {
         match task {
             Task::Initialise => self.server.initialise().await,
             Task::Clone(from) => self.clone_from(from).await,
+            Task::Keep { from, epoch } => self.keep(from, *epoch).await,
             Task::Rewind(from) => self.rewind(from).await,
             Task::StartPrimary => self.start(Role::Primary, None).await,
             Task::StartStandby(of) => {
@@ -94,12 +121,39 @@ impl Kit {
     }
 
     async fn clone_from(&self, from: &Upstream) -> Result<(), PostgresError> {
-        let instance = from.instance.clone();
-        let mut progress = move |line: &str| tracing::info!(from = %instance, "cloning: {line}");
+        let (instance, events) = (from.instance.clone(), self.events.clone());
+        let mut last = None;
+        let mut progress = move |line: &str| match percent(line) {
+            // It says so every second: what is new is worth a line.
+            Some(percent) if last.replace(percent) == Some(percent) => {}
+            Some(percent) => {
+                tracing::info!(from = %instance, "cloning: {line}");
+                let _ = events.try_send(Event::Copied(percent)); // the next one will do as well
+            }
+            None => tracing::info!(from = %instance, "cloning: {line}"),
+        };
         let cloned = Server::clone_from(&self.server, &self.route(from)?, &mut progress).await?;
         if let Some(replaced) = cloned.replaced {
             tracing::warn!(kept = %replaced.display(), "the data directory was replaced; the old one is kept");
         }
+        Ok(())
+    }
+
+    async fn keep(&self, from: &Upstream, epoch: Epoch) -> Result<(), PostgresError> {
+        let upstream = self.route(from)?;
+        let Some(kept) = self.server.keep_tail(&upstream, &self.lost, epoch.0).await? else { return Ok(()) };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let tail = Tail {
+            instance: self.instance.clone(),
+            epoch,
+            timeline: kept.timeline,
+            from: Lsn(kept.from.0),
+            to: Lsn(kept.to.0),
+            commits: kept.commits,
+            kept: kept.path.display().to_string(),
+            found_unix_ms: u64::try_from(now.as_millis()).unwrap_or_default(),
+        };
+        let _ = self.events.send(Event::Kept(tail)).await; // the agent has ended if it does not listen
         Ok(())
     }
 
@@ -185,4 +239,15 @@ impl Kit {
             _ => Ok(()),
         }
     }
+}
+
+/// An error with what caused it.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
+}
+
+/// How much of a copy is there: `pg_basebackup` says `23456/45678 kB (51%), 0/1 tablespace`.
+fn percent(line: &str) -> Option<u8> {
+    line.split_once(" kB (")?.1.split_once('%')?.0.parse().ok()
 }

@@ -8,15 +8,18 @@ mod audit;
 mod config;
 mod eyes;
 mod hands;
+mod hooks;
 mod link;
 mod pulse;
 mod store;
 
 pub use config::{Config, ConfigError, LogFormat};
+pub use hooks::{HookError, HooksConfig};
 
 use crate::gate::{GateError, LeaseFile, boottime_ns};
 use crate::postgres::{Adopted, PostgresError, Server};
 use audit::Audit;
+use hooks::{Crier, Hooks};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity};
 use regent_core::ids::NodeId;
 use regent_core::state::TTL_RANGE;
@@ -116,6 +119,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (mut agent, first) = Agent::new(me, Some(store.load()?.unwrap_or_else(first_record)), now());
     let patience = config.postgres.probe_timeout();
     agent.set_probe_timeout(patience);
+    agent.set_on_rewind_failure(config.postgres.on_rewind_failure);
     let lease = LeaseFile::open(&config.lease_file()?, agent.durable().incarnation)?;
     if !lease.is_tmpfs() {
         return Err(AgentError::NotInMemory(config.lease_file()?));
@@ -136,7 +140,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (events, inbox) = mpsc::channel(1_024);
     let look = eyes::open(server.clone(), events.clone());
     pulse::feel(server.clone(), look.primary(), patience / PROBES, events.clone());
-    let hands = hands::Hands::new(server, config.routes.clone(), events.clone(), look);
+    let hooks = Hooks::new(&config);
+    let hands = hands::Hands::new(server, &config, hooks.clone(), events.clone(), look);
     let links = config
         .nodes
         .iter()
@@ -144,7 +149,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             (NodeId(node.id), link::keep(NodeId(node.id), node.address.clone(), &config, events.clone()))
         })
         .collect();
-    let shell = Shell { agent, store, audit, lease, hands, links };
+    let shell = Shell { agent, store, audit, lease, hands, links, crier: Crier::new(hooks) };
     shell.run(first, inbox, shutdown).await
 }
 
@@ -155,6 +160,7 @@ struct Shell {
     lease: LeaseFile,
     hands: hands::Hands,
     links: BTreeMap<NodeId, mpsc::Sender<regent_core::message::ToWitness>>,
+    crier: Crier,
 }
 
 impl Shell {
@@ -174,6 +180,7 @@ impl Shell {
                 event = inbox.recv() => event.unwrap_or(Event::Wake),
                 () = tokio::time::sleep(due) => Event::Wake,
             };
+            self.crier.saw(&event, self.agent.durable().seen());
             let effects = self.agent.step(event, now());
             self.carry_out(effects).await?;
         }
@@ -192,8 +199,11 @@ impl Shell {
                         let _ = link.try_send(message);
                     }
                 }
-                Effect::Start(task) => self.hands.begin(task),
-                Effect::Note(note) => self.audit.note(&note),
+                Effect::Start(task) => self.hands.begin(task, self.agent.durable().acted),
+                Effect::Note(note) => {
+                    self.audit.note(&note);
+                    self.crier.noted(&note);
+                }
             }
         }
         Ok(())

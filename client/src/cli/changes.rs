@@ -3,7 +3,7 @@
 use super::print::Terminal;
 use super::table::{Column, Table, Tone};
 use super::view::{AssignmentView, EventView};
-use super::words::{clean, list, span, time};
+use super::words::{bytes, clean, list, span, time};
 use crate::error::listed;
 use crate::leadership::Event;
 use regent_core::state::{Change, Group};
@@ -32,7 +32,24 @@ pub fn history(changes: &[Change], terminal: Terminal) -> String {
         ];
         table.row(cells.map(|text| (text, Tone::Plain)));
     }
-    table.render(terminal.width, terminal.colour)
+    table.render(terminal.width, terminal.colour) + &left_behind(changes)
+}
+
+/// What the changes left behind, and where it is kept; nothing when they left nothing.
+fn left_behind(changes: &[Change]) -> String {
+    let mut text = String::new();
+    for tail in changes.iter().flat_map(|change| &change.tails) {
+        let (instance, epoch, timeline) = (&tail.instance, tail.epoch, tail.timeline);
+        let (size, commits) = (bytes(tail.bytes()), tail.commits);
+        text += &format!(
+            "\n{instance} left behind in epoch {epoch}: timeline {timeline} from {} to {}, {size}, {commits} commits\n\
+             kept on its machine in {}\n",
+            tail.from,
+            tail.to,
+            clean(&tail.kept)
+        );
+    }
+    text
 }
 
 /// All groups.

@@ -114,6 +114,9 @@ fn section(status: &GroupStatus, terminal: Terminal) -> String {
     for line in instances(status).render(width, terminal.colour).lines() {
         text += &format!("  {line}\n");
     }
+    for instance in status.instances.iter().filter(|one| !one.progress.is_empty()) {
+        text += &format!("  {}: {}\n", instance.name, clean(&instance.progress));
+    }
     let primary = status.primary.as_ref();
     let out = status.instances.iter().filter(|one| one.place.is_none() && Some(&one.name) != primary);
     for instance in out.filter(|one| !one.why_not.is_empty()) {

@@ -8,6 +8,7 @@ use regent_core::state::{Change, Group};
 use regent_proto::api::{
     Assignment, Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching, SwitchoverPlan,
 };
+use regent_core::tail::Tail;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -72,6 +73,7 @@ struct InstanceView {
     place_in_succession: Option<u32>,
     why_not: Option<String>,
     trouble: Option<String>,
+    progress: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,6 +153,20 @@ pub struct ChangeView {
     reason: String,
     voters: Vec<u64>,
     positions: BTreeMap<String, PositionView>,
+    left_behind: Vec<TailView>,
+}
+
+#[derive(Debug, Serialize)]
+struct TailView {
+    instance: String,
+    timeline: u32,
+    from: String,
+    to: String,
+    bytes: u64,
+    commits: u64,
+    kept: String,
+    found: String,
+    found_unix_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -268,6 +284,7 @@ impl From<&InstanceStatus> for InstanceView {
             place_in_succession: instance.place,
             why_not: some(&instance.why_not),
             trouble: some(&instance.trouble),
+            progress: some(&instance.progress),
         }
     }
 }
@@ -367,6 +384,23 @@ impl From<&Change> for ChangeView {
             reason: change.reason.to_string(),
             voters: change.voters.iter().map(|id| id.0).collect(),
             positions: positions.collect(),
+            left_behind: change.tails.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&Tail> for TailView {
+    fn from(tail: &Tail) -> TailView {
+        TailView {
+            instance: tail.instance.to_string(),
+            timeline: tail.timeline,
+            from: tail.from.to_string(),
+            to: tail.to.to_string(),
+            bytes: tail.bytes(),
+            commits: tail.commits,
+            kept: tail.kept.clone(),
+            found: super::words::time(tail.found_unix_ms),
+            found_unix_ms: tail.found_unix_ms,
         }
     }
 }

@@ -9,7 +9,8 @@ use super::error::PostgresError;
 const OLDEST: u32 = 13;
 
 /// All that are ever run. `psql` is used for upstreams, because libpq knows every way to authenticate.
-const NEEDED: [&str; 6] = ["postgres", "initdb", "pg_basebackup", "pg_rewind", "pg_controldata", "psql"];
+const NEEDED: [&str; 7] =
+    ["postgres", "initdb", "pg_basebackup", "pg_rewind", "pg_waldump", "pg_controldata", "psql"];
 
 /// A directory with every program that is needed, of one version.
 #[derive(Debug, Clone)]

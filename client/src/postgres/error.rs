@@ -183,6 +183,20 @@ pub enum PostgresError {
         /// The file that wins.
         place: String,
     },
+    /// What only this instance has of the log cannot be copied aside, so the rewind that would remove it does not begin.
+    #[error(
+        "the log that only this instance has needs {needed} bytes in {}, free are {free}: make room there; the rewind waits, \
+         and begins by itself",
+        .path.display()
+    )]
+    NoRoom {
+        /// Where it would be kept.
+        path: PathBuf,
+        /// How much it is, with what has to stay free, in bytes.
+        needed: u64,
+        /// How much is free there, in bytes.
+        free: u64,
+    },
     /// The upstream cannot be used for this.
     #[error("upstream {upstream}: {what}")]
     Upstream {

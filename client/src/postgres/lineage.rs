@@ -17,7 +17,7 @@ use super::{Cluster, Server, files};
 const MARK: u64 = 256;
 
 /// A timeline and where it begins, oldest first.
-type Lineage = Vec<(u32, Lsn)>;
+pub(super) type Lineage = Vec<(u32, Lsn)>;
 
 impl Server {
     /// Why this instance's history and the upstream's only look like one, if that is so.
@@ -27,8 +27,7 @@ impl Server {
         cluster: &Cluster,
         facts: &UpstreamFacts,
     ) -> Result<Option<String>, PostgresError> {
-        let here = parse(cluster.timeline, &self.local_history(cluster.timeline).await?);
-        let there = parse(facts.timeline, &self.history_at(upstream, facts.timeline).await?);
+        let (here, there) = self.lineages(upstream, cluster, facts).await?;
         let common = here.iter().zip(&there).take_while(|(a, b)| a == b).last().map(|(at, _)| *at);
         let Some((timeline, begin)) = common else {
             return Ok(Some("it has no timeline in common with its upstream".into()));
@@ -41,9 +40,21 @@ impl Server {
         Ok(None)
     }
 
+    /// The timelines of this instance, and those of the upstream.
+    pub(super) async fn lineages(
+        &self,
+        upstream: &Upstream,
+        cluster: &Cluster,
+        facts: &UpstreamFacts,
+    ) -> Result<(Lineage, Lineage), PostgresError> {
+        let here = parse(cluster.timeline, &self.local_history(cluster.timeline).await?);
+        let there = parse(facts.timeline, &self.history_at(upstream, facts.timeline).await?);
+        Ok((here, there))
+    }
+
     /// Compares the beginning of a timeline here and there. Where it is no longer kept on either side, it is long ago: what
     /// was promoted apart is told apart when it meets again, which is then.
-    async fn marks_differ(
+    pub(super) async fn marks_differ(
         &self,
         upstream: &Upstream,
         timeline: u32,
@@ -94,7 +105,8 @@ fn history_name(timeline: u32) -> String {
     format!("{timeline:08X}.history")
 }
 
-fn segment(timeline: u32, at: Lsn, size: u64) -> String {
+/// The name of the segment with that position in it.
+pub(super) fn segment(timeline: u32, at: Lsn, size: u64) -> String {
     let (number, in_4_gib) = (at.0 / size, (1 << 32) / size);
     format!("{timeline:08X}{:08X}{:08X}", number / in_4_gib, number % in_4_gib)
 }

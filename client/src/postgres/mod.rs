@@ -36,6 +36,7 @@ mod run;
 mod session;
 mod settings;
 mod synchronous;
+mod tail;
 mod tool;
 mod upstream;
 
@@ -54,6 +55,7 @@ pub use rewind::Rewind;
 pub use run::{Adopted, Exit, Mode, Role, Stopped};
 pub use settings::{Gate, RunAs, Secret, Settings, Upstream};
 pub use synchronous::Synchronous;
+pub use tail::KeptTail;
 pub use upstream::UpstreamFacts;
 
 use binaries::Binaries;

@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::error::PostgresError;
@@ -102,6 +102,40 @@ impl Tool {
         }
         let output = tail(if said.stderr.trim().is_empty() { &said.stdout } else { &said.stderr });
         Err(PostgresError::Tool { program, status: status.to_string(), output })
+    }
+
+    /// Runs it and hands on each line of its standard output as it comes, keeping none: for programs that say much. How it
+    /// ended is for the caller to judge: the end of what it complained of, if it did not succeed.
+    pub(super) async fn each_line(
+        mut self,
+        each: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Option<String>, PostgresError> {
+        let program: std::path::PathBuf = self.command.as_std().get_program().into();
+        let limit = self.timeout;
+        let listen = async {
+            let mut child =
+                self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+            let mut lines = tokio::io::BufReader::new(stdout.ok_or(io::ErrorKind::BrokenPipe)?).lines();
+            let mut unheard = |_: &str| ();
+            let hear = async {
+                while let Some(line) = lines.next_line().await? {
+                    each(&line);
+                }
+                io::Result::Ok(())
+            };
+            let (heard, complained) = tokio::join!(hear, read_lines(stderr, &mut unheard));
+            heard?;
+            let status = child.wait().await?;
+            io::Result::Ok((!status.success()).then_some(tail(&complained?)))
+        };
+        let ended = match limit {
+            Some(limit) => tokio::time::timeout(limit, listen).await.map_err(|_| {
+                PostgresError::ToolTimeout { program: self.name.clone(), seconds: limit.as_secs() }
+            })?,
+            None => listen.await,
+        };
+        ended.map_err(|source| PostgresError::Spawn { program, source })
     }
 
     async fn finish(&mut self, progress: &mut (dyn FnMut(&str) + Send)) -> io::Result<(ExitStatus, Said)> {

@@ -5,7 +5,7 @@ use regent_client::postgres::*;
 use super::fixture::*;
 
 /// Two instances; `a` was killed with a row that `b`, promoted since, never got.
-async fn diverged(bench: &Bench) -> (Server, Server) {
+pub async fn diverged(bench: &Bench) -> (Server, Server) {
     let a = bench.primary("a").await;
     let b = bench.standby("b", &a).await;
     b.detach().await.unwrap();

@@ -101,3 +101,21 @@ async fn a_restarted_agent_does_not_change_whom_its_standby_follows() {
     sql(&a, "insert into t values (1)").await;
     shows_rows(&again, 1).await;
 }
+
+/// Copied near, followed far: the data need not cross the ocean twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_standby_follows_the_primary() {
+    let bench = Bench::new();
+    let a = bench.primary("a").await;
+    let b = bench.standby("b", &a).await;
+    sql(&a, "insert into t values (1)").await;
+    shows_rows(&b, 1).await;
+    let c = bench.server("c");
+    let mut said = Vec::new();
+    c.clone_from(&at(&b), &mut |line| said.push(line.to_owned())).await.unwrap();
+    assert!(said.iter().any(|line| line.contains(" kB (100%)")), "{said:?}");
+    c.start(&Role::Standby { upstream: Some(at(&a)) }).await.unwrap();
+    streams_from(&c, &a).await;
+    sql(&a, "insert into t values (2)").await;
+    shows_rows(&c, 2).await;
+}

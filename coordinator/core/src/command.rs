@@ -2,6 +2,7 @@
 
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, Revision};
 use crate::quorum::Electorate;
+use crate::tail::Tail;
 use crate::vote::Certificate;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -148,6 +149,13 @@ pub enum Command {
         /// Wall clock of the proposer, for people only.
         at_unix_ms: u64,
     },
+    /// What a change of primary left behind, as found by the instance that had it.
+    RecordTail {
+        /// The group.
+        group: GroupName,
+        /// What was found.
+        tail: Tail,
+    },
 }
 
 impl Command {
@@ -160,7 +168,8 @@ impl Command {
             | Command::Begin { group, .. }
             | Command::SetSystem { group, .. }
             | Command::SetSuccession { group, .. }
-            | Command::SetDesiredElectorate { group, .. } => Some(group),
+            | Command::SetDesiredElectorate { group, .. }
+            | Command::RecordTail { group, .. } => Some(group),
             Command::Record { certificate, .. } => Some(certificate.group()),
         }
     }

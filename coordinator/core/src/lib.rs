@@ -20,6 +20,7 @@
 //! | how a promise becomes a deadline | [`lease`], [`time`] |
 //! | what an agent does with all this | [`agent`] |
 //! | what the Raft leader does in calm, and to mend | [`plan`], [`succession`], [`switchover`], [`drain`], on a [`view`] |
+//! | what a change of primary left behind | [`tail`] |
 //! | what is answered to who asks | [`forecast`] and the reads |
 //! | how it is proved that the checks can fail | [`mutant`] |
 //!
@@ -59,6 +60,7 @@ pub mod read;
 pub mod state;
 pub mod succession;
 pub mod switchover;
+pub mod tail;
 pub mod time;
 pub mod view;
 pub mod vote;

@@ -1,9 +1,10 @@
 //! What agents, witnesses and nodes say to each other, as the core understands it. The wire is in `proto`.
 
 use crate::command::Instance;
-use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, Revision, Seq};
+use crate::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Position, Revision, Seq};
 use crate::quorum::Electorate;
 use crate::state::Group;
+use crate::tail::Tail;
 use crate::vote::{Certificate, Reason, Vote};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -74,6 +75,8 @@ pub struct Report {
     pub rtt_us: u32,
     /// What stands in its way, in words; empty when nothing does.
     pub trouble: String,
+    /// How far a long task is, in words; empty when none says so.
+    pub progress: String,
     /// How far the last switchover that was asked of it is.
     pub hand_over: Option<Progress>,
 }
@@ -180,6 +183,13 @@ pub enum ToWitness {
     Release(Release),
     /// A certificate the agent holds.
     Show(Certificate),
+    /// A tail of the log that only this instance had, and that was kept: to be written into the history.
+    Tail {
+        /// The group.
+        group: GroupName,
+        /// What was found.
+        tail: Tail,
+    },
 }
 
 /// What a witness says to an agent.
@@ -227,6 +237,15 @@ pub enum ToAgent {
         /// What is wished for.
         wish: HandOver,
     },
+    /// The history has that tail of the instance: it need not be told again.
+    TailRecorded {
+        /// The group.
+        group: GroupName,
+        /// The timeline it ends on.
+        timeline: u32,
+        /// Where it begins.
+        from: Lsn,
+    },
 }
 
 impl ToAgent {
@@ -237,7 +256,8 @@ impl ToAgent {
             ToAgent::Promised { group, .. }
             | ToAgent::Heard { group, .. }
             | ToAgent::Decline { group, .. }
-            | ToAgent::HandOver { group, .. } => group,
+            | ToAgent::HandOver { group, .. }
+            | ToAgent::TailRecorded { group, .. } => group,
             ToAgent::Vote(vote) => &vote.group,
             ToAgent::Decided(certificate) => certificate.group(),
         }

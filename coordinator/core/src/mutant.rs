@@ -92,6 +92,7 @@ mutants! {
     // What a planned change must not do.
     HandsOverUnsent: "A primary hands over although its Postgres did not stop cleanly: what it had not sent is lost.",
     HeldForEver: "A switchover whose successor falls back goes on holding commits.",
+    RewoundUnkept: "A rewind begins before what only that instance has of the log is kept.",
 
     // What who asks, or waits, must not be given.
     TurningIgnored: "Who still has to be rewound to the primary is named before who follows it: an epoch is lost whole.",

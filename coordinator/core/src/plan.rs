@@ -10,6 +10,7 @@ use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, is_majority};
 use crate::state::{Group, State};
 use crate::succession;
+use crate::tail::Tail;
 use crate::time::Time;
 use crate::view::{GroupView, View};
 use crate::vote::{Certificate, Reason};
@@ -64,6 +65,7 @@ impl Planner<'_> {
         if actions.is_empty() && self.view.well(self.group, self.now) {
             actions.extend(self.change_electorate().or_else(|| self.set_succession()));
         }
+        actions.extend(self.tails());
         actions.extend(self.hand_over());
         actions.extend(self.repair());
         actions
@@ -84,6 +86,16 @@ impl Planner<'_> {
                 at: at.clone(),
             })
         })
+    }
+
+    /// Writes down what a change of primary left behind, once the log has the change.
+    fn tails(&self) -> impl Iterator<Item = Action> {
+        let (group, known) = (self.group, &self.group.instances);
+        let new = move |tail: &&Tail| {
+            known.contains_key(&tail.instance) && tail.epoch <= group.epoch && !group.knows_tail(tail)
+        };
+        let record = |tail: &Tail| Command::RecordTail { group: group.name.clone(), tail: tail.clone() };
+        self.view.tails().filter(new).map(move |tail| Action::Propose(record(tail)))
     }
 
     /// Writes down what the witnesses decided, with the next step of the electorate when that is what it was for.

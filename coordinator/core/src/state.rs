@@ -6,6 +6,7 @@ use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, R
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, one_step};
+use crate::tail::{TAILS_KEPT, Tail};
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +86,9 @@ pub struct Change {
     pub positions: BTreeMap<InstanceName, Position>,
     /// Wall clock of the proposer, for people only.
     pub at_unix_ms: u64,
+    /// What it left behind, as far as found.
+    #[serde(default)]
+    pub tails: Vec<Tail>,
 }
 
 /// What applying a command did.
@@ -265,6 +269,7 @@ impl State {
                 let group = self.group_mut(certificate.group())?;
                 group.record(certificate, electorate.as_ref(), positions, *at_unix_ms)
             }
+            Command::RecordTail { group, tail } => self.group_mut(group)?.record_tail(tail),
         }
     }
 
@@ -445,6 +450,7 @@ impl Group {
             voters: Vec::new(),
             positions: BTreeMap::new(),
             at_unix_ms,
+            tails: Vec::new(),
         });
         Ok(applied)
     }
@@ -522,6 +528,7 @@ impl Group {
             voters: certificate.votes().iter().map(|vote| vote.witness).collect(),
             positions: positions.clone(),
             at_unix_ms,
+            tails: Vec::new(),
         });
         Ok(applied)
     }
@@ -559,6 +566,30 @@ impl Group {
             self.desired_electorate = None;
         }
         Ok(())
+    }
+
+    /// Whether the history has that tail.
+    pub fn knows_tail(&self, tail: &Tail) -> bool {
+        self.history.iter().flat_map(|change| &change.tails).any(|known| known.is(tail))
+    }
+
+    fn record_tail(&mut self, tail: &Tail) -> Result<Applied, Rejected> {
+        self.instance(&tail.instance)?;
+        if self.knows_tail(tail) {
+            return Ok(Applied::Unchanged);
+        }
+        let stale = Rejected::Stale {
+            group: self.name.clone(),
+            expected: format!("a tail left behind by epoch {} or before", self.epoch),
+            got: tail.epoch.to_string(),
+        };
+        // The change itself may be forgotten: then the oldest that is not is the nearest.
+        let at = self.history.iter().rposition(|change| change.epoch <= tail.epoch).unwrap_or(0);
+        let change = self.history.get_mut(at).filter(|_| tail.epoch <= self.epoch).ok_or(stale)?;
+        change.tails.push(tail.clone());
+        let extra = change.tails.len().saturating_sub(TAILS_KEPT);
+        change.tails.drain(..extra);
+        Ok(self.changed())
     }
 
     fn remember(&mut self, change: Change) {

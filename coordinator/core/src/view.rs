@@ -6,6 +6,7 @@ use crate::ids::{Epoch, GroupName, InstanceName, NodeId};
 use crate::message::{HandOver, Progress, Report, Standing};
 use crate::state::{Group, State};
 use crate::switchover::Switching;
+use crate::tail::Tail;
 use crate::time::Time;
 use crate::vote::Certificate;
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub struct GroupView {
     reports: BTreeMap<InstanceName, (Report, Time)>,
     streamed: BTreeMap<InstanceName, Time>,
     standings: BTreeMap<NodeId, (Standing, Time)>,
+    tails: BTreeMap<InstanceName, Tail>,
     decided: Option<Certificate>,
     /// Since when this node has watched the group; nothing is amiss before it had time to look.
     watched_since: Option<Time>,
@@ -66,6 +68,11 @@ impl View {
         }
         view.switching = Switching::after(view.switching.take(), &report, now);
         view.reports.insert(report.instance.clone(), (report, now));
+    }
+
+    /// An instance found what a change of primary left behind at it.
+    pub fn tail(&mut self, group: &GroupName, tail: Tail, now: Time) {
+        self.group_mut(group, now).tails.insert(tail.instance.clone(), tail);
     }
 
     /// A witness, possibly this node's own, said where it stands.
@@ -120,6 +127,11 @@ impl GroupView {
     /// The instances that said hello.
     pub fn hellos(&self) -> impl Iterator<Item = (&InstanceName, &Instance)> {
         self.hellos.iter()
+    }
+
+    /// What instances found that a change of primary left behind; the last of each.
+    pub fn tails(&self) -> impl Iterator<Item = &Tail> {
+        self.tails.values()
     }
 
     /// The last report of an instance, and when it came.

@@ -245,6 +245,7 @@ fn report(name: &str, number: u64) -> Report {
         rtt_us: 0,
         trouble: String::new(),
         hand_over: None,
+        progress: String::new(),
     }
 }
 

@@ -25,9 +25,10 @@ use crate::watch::Hub;
 use agents::Agents;
 use handle::Input;
 use proposals::Proposals;
-use regent_core::ids::NodeId;
-use regent_core::message::{ToNode, ToWitness};
+use regent_core::ids::{GroupName, NodeId};
+use regent_core::message::{ToAgent, ToNode, ToWitness};
 use regent_core::state::{Applied, Group};
+use regent_core::tail::Tail;
 use regent_core::time::Time;
 use regent_core::view::View;
 use regent_core::witness::{Durable, Effect, Event, Witness};
@@ -254,6 +255,7 @@ impl Node {
                 self.book.view.decided(certificate.clone(), now);
                 return self.step(Event::Show(certificate)).await;
             }
+            ToWitness::Tail { group, tail } => (group, &tail.instance),
             ToWitness::Hello { .. } => return Ok(()),
         };
         // What a replaced stream still had under way is older than what the newer one says.
@@ -266,8 +268,23 @@ impl Node {
                 self.step(Event::Report(report)).await
             }
             ToWitness::Release(release) => self.step(Event::Release(release)).await,
+            ToWitness::Tail { group, tail } => {
+                self.tail(&group, tail, now);
+                Ok(())
+            }
             ToWitness::Hello { .. } | ToWitness::Show(_) => Ok(()),
         }
+    }
+
+    /// What a change of primary left behind is told until the log has it.
+    fn tail(&mut self, group: &GroupName, tail: Tail, now: Time) {
+        let state = self.book.state();
+        if !state.groups.get(group).is_some_and(|known| known.knows_tail(&tail)) {
+            return self.book.view.tail(group, tail, now);
+        }
+        let Tail { instance, timeline, from, .. } = tail;
+        let recorded = ToAgent::TailRecorded { group: group.clone(), timeline, from };
+        self.agents.tell(group, &instance, recorded);
     }
 
     async fn node(&mut self, message: ToNode, now: Time) -> Result<(), NodeError> {

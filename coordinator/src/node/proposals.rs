@@ -70,6 +70,9 @@ pub fn subject(command: &Command) -> Subject {
         Command::Record { certificate, .. } => {
             format!("group {}: epoch {} is recorded", certificate.group(), certificate.epoch())
         }
+        Command::RecordTail { group, tail } => {
+            format!("group {group}: what {} left behind in epoch {} is recorded", tail.instance, tail.epoch)
+        }
     }
 }
 

@@ -151,6 +151,7 @@ impl Look<'_> {
             place: place.and_then(|place| u32::try_from(place + 1).ok()),
             why_not: why_not.unwrap_or_default(),
             trouble: report.map_or(String::new(), |report| report.trouble.clone()),
+            progress: fresh.map_or(String::new(), |report| report.progress.clone()),
         }
     }
 

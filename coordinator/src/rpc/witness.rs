@@ -160,6 +160,7 @@ impl Attendance {
             ToWitness::Release(release) => (&release.group, Some(&release.instance)),
             ToWitness::Show(certificate) => (certificate.group(), None),
             ToWitness::Hello { group, instance, .. } => (group, Some(instance)),
+            ToWitness::Tail { group, tail } => (group, Some(&tail.instance)),
         };
         let of = self.of.get(group).ok_or_else(|| {
             Status::failed_precondition(format!(

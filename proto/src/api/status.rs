@@ -108,6 +108,8 @@ pub struct InstanceStatus {
     pub why_not: String,
     /// What stands in its way, in words; empty when nothing does.
     pub trouble: String,
+    /// How far a long task of its agent is, in words; empty when none is under way.
+    pub progress: String,
 }
 
 /// What would happen if a primary died now.

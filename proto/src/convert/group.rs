@@ -6,6 +6,7 @@ use super::field::{
     real_electorate, real_epoch, required, revision, span,
 };
 use super::field::{micros, number};
+use super::tail::tails;
 use super::vote::{ids, reason, texts};
 use crate::v1;
 use regent_core::command::{Instance, Mode, Terms};
@@ -57,6 +58,7 @@ impl From<Change> for v1::Change {
             voters: change.voters.into_iter().map(|id| id.0).collect(),
             positions: positions.collect(),
             at_unix_ms: change.at_unix_ms,
+            tails: change.tails.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -74,6 +76,7 @@ impl TryFrom<v1::Change> for Change {
             voters: nodes("voters", change.voters)?,
             positions: positions(change.positions)?,
             at_unix_ms: change.at_unix_ms,
+            tails: tails(change.tails)?,
         })
     }
 }

@@ -5,6 +5,7 @@ use super::field::{
     revision, span, text,
 };
 use super::hand_over::{asked_of, hand_over};
+use super::tail;
 use super::vote::{reason, role};
 use crate::v1;
 use crate::v1::agent_message::Message as Said;
@@ -41,6 +42,7 @@ pub fn agent_message(cluster: &str, message: ToWitness) -> v1::AgentMessage {
         ToWitness::Report(report) => Said::Report(report.into()),
         ToWitness::Release(release) => Said::Release(release.into()),
         ToWitness::Show(certificate) => Said::Show(certificate.into()),
+        ToWitness::Tail { group, tail } => Said::LeftBehind(tail::told(group, tail)),
     };
     v1::AgentMessage { message: Some(said) }
 }
@@ -53,6 +55,7 @@ impl TryFrom<v1::AgentMessage> for FromAgent {
             Said::Report(report) => ("report", report.try_into().map(ToWitness::Report).map(later)),
             Said::Release(release) => ("release", release.try_into().map(ToWitness::Release).map(later)),
             Said::Show(certificate) => ("show", certificate.try_into().map(ToWitness::Show).map(later)),
+            Said::LeftBehind(left) => ("left_behind", tail::heard(left).map(later)),
         };
         converted.map_err(|error: ConvertError| error.within(field))
     }
@@ -91,6 +94,7 @@ impl From<Report> for v1::Report {
             rtt_us: report.rtt_us,
             trouble: fitting(report.trouble),
             hand_over: report.hand_over.map(Into::into),
+            progress: fitting(report.progress),
         }
     }
 }
@@ -120,6 +124,7 @@ impl TryFrom<v1::Report> for Report {
                 .hand_over
                 .map(|progress| Progress::try_from(progress).map_err(|error| error.within("hand_over")))
                 .transpose()?,
+            progress: text("progress", report.progress)?,
         })
     }
 }
@@ -171,6 +176,8 @@ impl From<ToAgent> for v1::WitnessMessage {
                 Answered::Decline(v1::Decline { group: group.into(), up_to: up_to.0 })
             }
             ToAgent::HandOver { group, wish } => Answered::HandOver(asked_of(group, wish)),
+            ToAgent::TailRecorded { group, timeline, from } => {
+                Answered::TailRecorded(v1::TailRecorded { group: group.into(), timeline, from: from.0 })
         };
         v1::WitnessMessage { message: Some(answered) }
     }
@@ -189,6 +196,7 @@ impl TryFrom<v1::WitnessMessage> for ToAgent {
             Answered::Decided(certificate) => ("decided", certificate.try_into().map(ToAgent::Decided)),
             Answered::Decline(asked) => ("decline", decline(asked)),
             Answered::HandOver(asked) => ("hand_over", hand_over(asked)),
+            Answered::TailRecorded(of) => ("tail_recorded", tail::recorded(of)),
         };
         converted.map_err(|error: ConvertError| error.within(field))
     }

@@ -12,6 +12,7 @@ mod node;
 mod rejected;
 mod request;
 mod status;
+mod tail;
 mod vote;
 
 pub use field::ConvertError;

@@ -133,6 +133,7 @@ impl From<InstanceStatus> for v1::InstanceStatus {
             place: instance.place.unwrap_or_default(),
             why_not: instance.why_not,
             trouble: instance.trouble,
+            progress: instance.progress,
         }
     }
 }
@@ -155,6 +156,7 @@ impl TryFrom<v1::InstanceStatus> for InstanceStatus {
             place: Some(wire.place).filter(|place| *place > 0),
             why_not: wire.why_not,
             trouble: wire.trouble,
+            progress: wire.progress,
         })
     }
 }

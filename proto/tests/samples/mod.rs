@@ -10,6 +10,7 @@ use regent_core::message::{
 };
 use regent_core::quorum::Electorate;
 use regent_core::state::{Change, Group};
+use regent_core::tail::Tail;
 use regent_core::vote::{Certificate, Reason, Vote};
 use std::time::Duration;
 
@@ -146,6 +147,7 @@ pub fn report() -> impl Strategy<Value = Report> {
                 system_id,
                 gate_armed,
                 rtt_us,
+                progress: trouble.chars().rev().collect(),
                 trouble,
                 hand_over,
             }
@@ -194,7 +196,17 @@ pub fn to_witness() -> impl Strategy<Value = ToWitness> {
         report().prop_map(ToWitness::Report),
         release().prop_map(ToWitness::Release),
         certificate().prop_map(ToWitness::Show),
+        (group_name(), tail()).prop_map(|(group, tail)| ToWitness::Tail { group, tail }),
     ]
+}
+
+fn tail() -> impl Strategy<Value = Tail> {
+    let numbers = (any::<u32>(), any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>());
+    (instance_name(), epoch(), numbers, "[a-z/]{0,40}").prop_map(|(instance, epoch, numbers, kept)| {
+        let (timeline, from, bytes, commits, found_unix_ms) = numbers;
+        let (from, to) = (Lsn(from.into()), Lsn(u64::from(from) + u64::from(bytes)));
+        Tail { instance, epoch, timeline, from, to, commits, kept, found_unix_ms }
+    })
 }
 
 fn refusal() -> impl Strategy<Value = Refusal> {
@@ -224,6 +236,9 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
         certificate().prop_map(ToAgent::Decided),
         (group_name(), epoch()).prop_map(|(group, up_to)| ToAgent::Decline { group, up_to }),
         (group_name(), hand_over()).prop_map(|(group, wish)| ToAgent::HandOver { group, wish }),
+        (group_name(), any::<u32>(), any::<u64>()).prop_map(|(group, timeline, from)| {
+            ToAgent::TailRecorded { group, timeline, from: Lsn(from) }
+        }),
     ]
 }
 
@@ -266,18 +281,21 @@ pub fn to_node() -> impl Strategy<Value = ToNode> {
 pub fn change() -> impl Strategy<Value = Change> {
     let positions = btree_map(instance_name(), position(), 0..4);
     let since = any::<prop::sample::Index>();
-    (revision(), epoch(), since, instance_name(), reason(), electorate(), positions, any::<u64>()).prop_map(
-        |(revision, epoch, since, primary, reason, voters, positions, at_unix_ms)| Change {
-            revision,
-            epoch,
-            primary,
-            since: Epoch(since.index(usize::try_from(epoch.0).unwrap()) as u64 + 1),
-            reason,
-            voters: voters.into_iter().rev().collect(),
-            positions,
-            at_unix_ms,
-        },
-    )
+    let tails = vec(tail(), 0..3);
+    (revision(), epoch(), since, instance_name(), reason(), electorate(), positions, (any::<u64>(), tails))
+        .prop_map(|(revision, epoch, since, primary, reason, voters, positions, (at_unix_ms, tails))| {
+            Change {
+                revision,
+                epoch,
+                primary,
+                since: Epoch(since.index(usize::try_from(epoch.0).unwrap()) as u64 + 1),
+                reason,
+                voters: voters.into_iter().rev().collect(),
+                positions,
+                at_unix_ms,
+                tails,
+            }
+        })
 }
 
 pub fn group() -> impl Strategy<Value = Group> {

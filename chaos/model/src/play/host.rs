@@ -104,7 +104,7 @@ impl Play<'_> {
                     && kept.declined >= report.declined
             }),
             ToWitness::Release(release) => kept.is_some_and(|kept| kept.released >= release.epoch),
-            ToWitness::Hello { .. } | ToWitness::Show(_) => true,
+            ToWitness::Hello { .. } | ToWitness::Show(_) | ToWitness::Tail { .. } => true,
         };
         let who = instance(at);
         if !durable {

@@ -105,7 +105,7 @@ impl<'a> Play<'a> {
                 if !self.lost(number_of(&from)) {
                     self.note_report(to, &message);
                     match message {
-                        ToWitness::Hello { .. } => {}
+                        ToWitness::Hello { .. } | ToWitness::Tail { .. } => {}
                         ToWitness::Report(report) => {
                             self.node_steps(place_of(to), witness::Event::Report(report))
                         }
@@ -204,7 +204,7 @@ fn delivery(letters: &Letters, letter: &Letter) -> Delivery {
         Letter::Witness(_, _, ToWitness::Report(_)) => Delivery::AtOnce,
         Letter::Witness(_, _, ToWitness::Release(_)) => letters.releases,
         Letter::Witness(_, _, ToWitness::Show(_)) => letters.decisions,
-        Letter::Witness(_, _, ToWitness::Hello { .. }) => Delivery::Never,
+        Letter::Witness(_, _, ToWitness::Hello { .. } | ToWitness::Tail { .. }) => Delivery::Never,
         Letter::Agent(_, _, ToAgent::Known(_)) => letters.word,
         Letter::Agent(_, _, ToAgent::Promised { .. }) => letters.answers,
         Letter::Agent(_, _, ToAgent::Vote(_)) => letters.votes,

@@ -2,6 +2,7 @@
 
 use crate::ids::{Epoch, InstanceName};
 use crate::state::Group;
+use crate::tail::Tail;
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub struct Durable {
     pub release: Option<(Option<InstanceName>, Reason)>,
     /// The highest epoch whose primary it has streamed from.
     pub followed: Epoch,
+    /// What it kept of its log before a rewind, and the history does not have yet.
+    #[serde(default)]
+    pub tails: Vec<Tail>,
 }
 
 /// A decision: by certificate, or by the log.

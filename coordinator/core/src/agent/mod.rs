@@ -17,9 +17,10 @@ mod handover;
 mod office;
 mod postgres;
 mod probe;
+mod tails;
 
 pub use durable::{Decided, Durable};
-pub use postgres::{Observation, Task, Upstream};
+pub use postgres::{Observation, OnRewindFailure, Task, Upstream};
 pub use probe::{PROBE_TIMEOUT, Probe};
 
 use crate::command::Instance;
@@ -28,6 +29,7 @@ use crate::lease::Vouchers;
 use crate::message::{Refusal, Release, Report, Role, ToAgent, ToWitness};
 use crate::mutant::{self, Mutant};
 use crate::state::Group;
+use crate::tail::Tail;
 use crate::time::Time;
 use crate::vote::{Certificate, Reason, Vote};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,6 +54,10 @@ pub enum Event {
     Observed(Observation),
     /// The postmaster is gone.
     Exited,
+    /// `Task::Keep` found a tail that only this instance has, and its log is kept. Comes before the end of the task.
+    Kept(Tail),
+    /// How much of a copy is there, in percent.
+    Copied(u8),
     /// A task has ended: well, or with what went wrong.
     Done(Task, Result<(), String>),
     /// A write probe has ended.
@@ -107,6 +113,8 @@ pub enum Note {
     HandingOver(Epoch, InstanceName),
     /// It does not hand over after all, and goes on as primary: to whom, and why not.
     CalledOff(InstanceName, String),
+    /// It kept what only it has of the log.
+    Kept(Tail),
     /// A task begins, and why.
     Begins(Task, &'static str),
     /// A task failed, and why.
@@ -148,6 +156,7 @@ pub struct Agent {
     hand_over: Option<handover::HandingOver>,
     postgres: postgres::Postgres,
     pulse: probe::Pulse,
+    on_rewind_failure: OnRewindFailure,
     /// Since when it holds an office that its Postgres does not fill, if it does not.
     office_since: Time,
 }
@@ -176,10 +185,16 @@ impl Agent {
             hand_over: None,
             postgres: postgres::Postgres::default(),
             pulse: probe::Pulse::new(now),
+            on_rewind_failure: OnRewindFailure::default(),
             office_since: now,
         };
         let persist = agent.persist();
         (agent, vec![persist])
+    }
+
+    /// What shall follow when its Postgres cannot be rewound.
+    pub fn set_on_rewind_failure(&mut self, then: OnRewindFailure) {
+        self.on_rewind_failure = then;
     }
 
     /// Takes one event; returns what to do about it, in order.
@@ -194,6 +209,8 @@ impl Agent {
             Event::Heard(node, message) => self.hear(node, message, now, &mut out),
             Event::Observed(observation) => self.observed(observation, now, &mut out),
             Event::Exited => self.exited(now, &mut out),
+            Event::Kept(tail) => self.kept(tail, &mut out),
+            Event::Copied(percent) => self.copied(percent),
             Event::Done(task, result) => self.done(task, result, now, &mut out),
             Event::Probed { began, probe } => self.probed(began, probe, now),
             Event::Wake => {}
@@ -275,6 +292,7 @@ impl Agent {
                 }
             }
             ToAgent::HandOver { wish, .. } => self.asked_to_hand_over(wish, now, out),
+            ToAgent::TailRecorded { timeline, from, .. } => self.tail_recorded(timeline, from, out),
         }
     }
 
@@ -362,6 +380,7 @@ impl Agent {
         if let Some(release) = self.standing_release() {
             self.send_all(&ToWitness::Release(release), out);
         }
+        self.tell_tails(number, out);
     }
 
     fn report(&self, node: NodeId, seq: Seq, now: Time) -> Report {
@@ -386,6 +405,7 @@ impl Agent {
             rtt_us: u32::try_from(rtt).unwrap_or(u32::MAX),
             trouble: self.trouble(),
             hand_over: self.hand_over.as_ref().map(handover::HandingOver::progress),
+            progress: self.progress(),
         }
     }
 

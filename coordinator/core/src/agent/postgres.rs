@@ -7,6 +7,7 @@ use crate::mutant::{self, Mutant};
 use crate::time::Time;
 use crate::vote::Reason;
 use std::collections::BTreeMap;
+use serde::Deserialize;
 use std::time::Duration;
 
 /// How long a standby may try in vain to receive from a new primary before it is taken for diverged and rewound.
@@ -73,6 +74,17 @@ pub struct Upstream {
     pub address: String,
 }
 
+/// What follows when a rewind fails for good.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRewindFailure {
+    /// The whole is copied; what was there is moved aside when the copy is whole.
+    #[default]
+    Clone,
+    /// Nothing, until a person has looked.
+    Halt,
+}
+
 /// Something to do with Postgres. The shell reports its end.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Task {
@@ -80,6 +92,13 @@ pub enum Task {
     Initialise,
     /// Copy the whole of another instance; what was there is moved aside.
     Clone(Upstream),
+    /// Keep what this instance alone has of the log, before a rewind to the other removes it.
+    Keep {
+        /// The other.
+        from: Upstream,
+        /// Since when that one is primary: the change that leaves behind what is found.
+        epoch: Epoch,
+    },
     /// Undo what the other instance does not have, and become like it.
     Rewind(Upstream),
     /// Start what was a primary, as a primary.
@@ -108,6 +127,8 @@ pub(super) struct Postgres {
     pub known: bool,
     task: Option<Task>,
     failures: u32,
+    /// How many rewinds have failed in a row, whatever was done between.
+    rewinds: u32,
     retry_at: Time,
     stray_since: Option<Time>,
     streams_since: Option<Time>,
@@ -117,6 +138,10 @@ pub(super) struct Postgres {
     /// A standby that could not follow: to be rewound.
     strayed: bool,
     rewind_failed: bool,
+    /// How much of the copy that is made is there, in percent.
+    copied: Option<u8>,
+    /// Against whom, since which epoch primary, it was looked since Postgres stopped for what only this instance has.
+    kept: Option<(Upstream, Epoch)>,
     /// Made like another since it ran last: to be started as a standby, whatever it was before.
     rewound: bool,
     trouble: String,
@@ -128,6 +153,7 @@ impl Agent {
             self.exited(now, out); // seen before it was told
         }
         self.postgres.rewound &= seen.role == Role::Stopped;
+        self.postgres.kept.take_if(|_| seen.role != Role::Stopped);
         let was = std::mem::replace(&mut self.postgres.seen, seen).role;
         let known = std::mem::replace(&mut self.postgres.known, true);
         if self.postgres.seen.role == Role::Primary && was != Role::Primary {
@@ -157,6 +183,7 @@ impl Agent {
         if seen.role == Role::Standby && seen.streaming && follows {
             self.postgres.strayed = false;
             self.postgres.failures = 0;
+            self.postgres.rewinds = 0;
             self.postgres.trouble.clear();
             let epoch = self.durable.seen();
             if self.durable.followed < epoch {
@@ -198,6 +225,7 @@ impl Agent {
     }
 
     fn ended(&mut self, task: Task, result: Result<(), String>, now: Time, out: &mut Vec<Effect>) {
+        self.postgres.copied = None;
         match result {
             Ok(()) => {
                 self.postgres.trouble.clear();
@@ -205,8 +233,10 @@ impl Agent {
                     Task::Rewind(_) | Task::Clone(_) => {
                         self.postgres.strayed = false;
                         self.postgres.rewind_failed = false;
+                        self.postgres.rewinds = 0;
                         self.postgres.rewound = true;
                     }
+                    Task::Keep { from, epoch } => self.postgres.kept = Some((from, epoch)),
                     Task::Follow(_) => self.postgres.stray_since = None,
                     _ => {}
                 }
@@ -221,9 +251,10 @@ impl Agent {
                 // A rewind that fails again and again is followed by a clone: not sooner, for a lost connection is no
                 // reason to copy the whole. A standby tries to follow again instead: whom it should be like may be
                 // dead, and it the only heir.
-                let again = self.postgres.failures >= REWINDS;
-                self.postgres.rewind_failed = matches!(task, Task::Rewind(_)) && again;
-                let copied = matches!(task, Task::Rewind(_) | Task::Clone(_));
+                let rewind = matches!(task, Task::Rewind(_));
+                self.postgres.rewinds = self.postgres.rewinds.saturating_add(u32::from(rewind));
+                self.postgres.rewind_failed = rewind && self.postgres.rewinds >= REWINDS;
+                let copied = matches!(task, Task::Keep { .. } | Task::Rewind(_) | Task::Clone(_));
                 self.postgres.strayed &= !copied || self.postgres.rewind_failed;
                 if matches!(task, Task::Initialise | Task::StartPrimary | Task::Promote) {
                     self.release(None, Reason::PostgresDied, out);
@@ -283,6 +314,16 @@ impl Agent {
         }
         let trouble = if self.postgres.seen.trouble.is_empty() {
             &self.postgres.trouble
+        if self.halted() {
+            let why = match self.postgres.trouble.as_str() {
+                "" => "it was half rewound before",
+                why => why,
+            };
+            return format!(
+                "halted, as on_rewind_failure says; start the agent with on_rewind_failure = \"clone\" to have it cloned and \
+                 what is there moved aside. It cannot be rewound: {why}"
+            );
+        }
         } else {
             &self.postgres.seen.trouble
         };
@@ -294,6 +335,35 @@ impl Agent {
         let decided = self.durable.decided.as_ref().filter(|decided| decided.primary != self.me.instance)?;
         let address = self.group.as_ref()?.instances.get(&decided.primary)?.address.clone();
         Some(Upstream { instance: decided.primary.clone(), address })
+    }
+
+    /// Whom to copy: a standby of this region that is in the succession, for it streams, before a primary that may be an ocean
+    /// away; after a failure the primary, then that one again.
+    fn nearest(&self, primary: Upstream) -> Upstream {
+        let Some(group) = self.group.as_ref().filter(|_| self.postgres.failures.is_multiple_of(2)) else {
+            return primary;
+        };
+        let here = |name: &InstanceName| {
+            let at = group.instances.get(name).filter(|at| at.region == self.me.at.region)?;
+            Some(Upstream { instance: name.clone(), address: at.address.clone() })
+        };
+        let others = group.succession.iter().filter(|name| **name != self.me.instance);
+        let near = here(&primary.instance).or_else(|| others.into_iter().find_map(here));
+        near.unwrap_or(primary)
+    }
+
+    pub(super) fn copied(&mut self, percent: u8) {
+        if matches!(self.postgres.task, Some(Task::Clone(_))) {
+            self.postgres.copied = Some(percent);
+        }
+    }
+
+    pub(super) fn progress(&self) -> String {
+        match (&self.postgres.task, self.postgres.copied) {
+            (Some(Task::Clone(from)), Some(percent)) => format!("cloning {}: {percent} %", from.instance),
+            (Some(Task::Clone(from)), None) => format!("cloning {}", from.instance),
+            _ => String::new(),
+        }
     }
 
     /// Begins the next task, if one is due.
@@ -347,20 +417,39 @@ impl Agent {
             Role::Primary => Some((Task::StopImmediately, "another is primary")),
             // Until the first primary has made its database there is nothing to copy.
             Role::Preparing if self.blank_group() => None,
-            Role::Preparing => Some((Task::Clone(upstream), "has no data yet")),
-            Role::Stopped if self.postgres.rewind_failed || seen.broken => {
-                Some((Task::Clone(upstream), "could not be rewound"))
+            Role::Preparing => Some((Task::Clone(self.nearest(upstream)), "has no data yet")),
+            Role::Stopped if self.halted() => None,
+            Role::Stopped if self.not_rewindable() => {
+                Some((Task::Clone(self.nearest(upstream)), "could not be rewound"))
             }
             Role::Stopped if seen.was_primary && !self.postgres.rewound => {
-                Some((Task::Rewind(upstream), "was primary before"))
+                Some(self.rewind(upstream, "was primary before"))
             }
-            Role::Stopped if self.postgres.strayed => Some((Task::Rewind(upstream), "could not follow")),
+            Role::Stopped if self.postgres.strayed => Some(self.rewind(upstream, "could not follow")),
             Role::Stopped => Some((Task::StartStandby(Some(upstream)), "is a standby")),
             Role::Standby if seen.following.as_ref() != Some(&upstream) => {
                 Some((Task::Follow(upstream), "follows the new primary"))
             }
             Role::Standby if self.stray(now) => Some((Task::StopCleanly, "cannot follow: to be rewound")),
             Role::Standby | Role::Refused => None,
+        }
+    }
+
+    fn not_rewindable(&self) -> bool {
+        self.postgres.rewind_failed || self.postgres.seen.broken
+    }
+
+    /// Whether a person has to look before anything more is done to the directory.
+    fn halted(&self) -> bool {
+        let wanted = self.on_rewind_failure == OnRewindFailure::Halt;
+        wanted && self.postgres.seen.role == Role::Stopped && self.not_rewindable()
+    }
+
+    /// Nothing is rewound before what only this instance has is kept, and known durably.
+    fn rewind(&self, to: Upstream, why: &'static str) -> (Task, &'static str) {
+        match self.settles_on().filter(|on| self.postgres.kept.as_ref() != Some(on)) {
+            Some((from, epoch)) if !mutant::on(Mutant::RewoundUnkept) => (Task::Keep { from, epoch }, why),
+            _ => (Task::Rewind(to), why),
         }
     }
 

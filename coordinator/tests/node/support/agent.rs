@@ -208,6 +208,7 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         rtt_us: 500,
         trouble: String::new(),
         hand_over: None,
+        progress: String::new(),
     }
 }
 
