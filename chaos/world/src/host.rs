@@ -9,7 +9,7 @@ use crate::words::{inst, insts, node, task as words_of};
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
 use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
-use regent_core::message::{Role, ToAgent, ToWitness};
+use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
 use std::collections::BTreeSet;
 

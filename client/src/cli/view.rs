@@ -5,10 +5,10 @@
 use super::status::problems;
 use regent_core::ids::Position;
 use regent_core::state::{Change, Group};
+use regent_core::tail::Tail;
 use regent_proto::api::{
     Assignment, Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching, SwitchoverPlan,
 };
-use regent_core::tail::Tail;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -178,6 +178,7 @@ impl From<ToAgent> for v1::WitnessMessage {
             ToAgent::HandOver { group, wish } => Answered::HandOver(asked_of(group, wish)),
             ToAgent::TailRecorded { group, timeline, from } => {
                 Answered::TailRecorded(v1::TailRecorded { group: group.into(), timeline, from: from.0 })
+            }
         };
         v1::WitnessMessage { message: Some(answered) }
     }

@@ -19,6 +19,8 @@ pub fn node_says(who: NodeId, kept: Option<&witness::Durable>, message: &ToAgent
         ToAgent::Known(group) => kept.is_some_and(|kept| kept.group.revision >= group.revision),
         ToAgent::Decided(certificate) => own_vote_is_cast(who, kept, certificate),
         ToAgent::Heard { .. } | ToAgent::Decline { .. } | ToAgent::HandOver { .. } => true,
+        // The log has it, or it is told again.
+        ToAgent::TailRecorded { .. } => true,
     };
     found.demand(Theorem::PersistBeforeSend, durable, |_| {
         format!("witness {who} says a vote, a promise or the log's word before it is durable")

@@ -6,8 +6,8 @@ use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::time::Time;
 use crate::vote::Reason;
-use std::collections::BTreeMap;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long a standby may try in vain to receive from a new primary before it is taken for diverged and rewound.
@@ -312,8 +312,6 @@ impl Agent {
                  it is left untouched: point data_dir elsewhere, or move it aside"
             );
         }
-        let trouble = if self.postgres.seen.trouble.is_empty() {
-            &self.postgres.trouble
         if self.halted() {
             let why = match self.postgres.trouble.as_str() {
                 "" => "it was half rewound before",
@@ -324,6 +322,8 @@ impl Agent {
                  what is there moved aside. It cannot be rewound: {why}"
             );
         }
+        let trouble = if self.postgres.seen.trouble.is_empty() {
+            &self.postgres.trouble
         } else {
             &self.postgres.seen.trouble
         };
