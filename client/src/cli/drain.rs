@@ -3,7 +3,7 @@
 
 use super::commands::Outcome;
 use super::exit::Exit;
-use super::print::{Failure, Format, Session};
+use super::print::{Format, Session};
 use super::view::DrainView;
 use super::words::{list, span};
 use crate::leadership::Client;

@@ -62,6 +62,7 @@ async fn a_probe_does_not_mind_clients_that_took_every_place_nor_one_who_ended_i
 
     let end_all = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()";
     guests[0].0.batch_execute(end_all).await.unwrap();
-    until("it commits again", || async { matches!(server.probe(&mut line).await, Ok(Probed::Committed)) })
-        .await;
+    let line = tokio::sync::Mutex::new(line);
+    let commits = || async { matches!(server.probe(&mut *line.lock().await).await, Ok(Probed::Committed)) };
+    until("it commits again", commits).await;
 }
