@@ -15,6 +15,8 @@ mod command;
 mod frozen;
 #[path = "live/lost.rs"]
 mod lost;
+#[path = "live/modes.rs"]
+mod modes;
 #[path = "live/moved.rs"]
 mod moved;
 #[path = "live/restarted.rs"]

@@ -9,7 +9,7 @@ use crate::wire;
 use regent_core::ids::{GroupName, InstanceName, NodeId};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Change, Group};
-use regent_proto::api::{Assignment, NewElectorate, NewGroup, Status, Switchover};
+use regent_proto::api::{Assignment, NewElectorate, NewGroup, NewMode, Status, Switchover};
 
 impl Client {
     /// Creates a group.
@@ -66,6 +66,16 @@ impl Client {
     pub async fn set_electorate(&self, group: &GroupName, electorate: Electorate) -> Result<Group, Error> {
         let wish = NewElectorate { group: group.clone(), electorate };
         self.connection.write(|attempt| wire::set_electorate(attempt, wish.clone())).await
+    }
+
+    /// Changes when commits of a group are acknowledged; returns when it is written down. From then on the primary tightens
+    /// or loosens step by step, without a restart.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] names the groups there are; [`Error::Invalid`] with the accepted range, or why there are not
+    /// enough standbys now.
+    pub async fn set_mode(&self, wish: NewMode) -> Result<Group, Error> {
+        self.connection.write(|attempt| wire::set_mode(attempt, wish.clone())).await
     }
 
     /// Moves the Raft leadership to that node; returns its term when it leads. No group's primary is touched.

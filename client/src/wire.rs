@@ -4,7 +4,7 @@ use futures::{Stream, StreamExt};
 use regent_core::ids::{GroupName, NodeId};
 use regent_core::state::{Change, Group};
 use regent_proto::api::{
-    Assignment, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, Told, WatchQuery,
+    Assignment, NewElectorate, NewGroup, NewMode, PrimaryQuery, Status, Switchover, Told, WatchQuery,
 };
 use regent_proto::convert::ConvertError;
 use regent_proto::v1::admin_client::AdminClient;
@@ -107,6 +107,11 @@ pub(crate) async fn switchover(attempt: Attempt, wish: Switchover) -> Result<Ass
 
 pub(crate) async fn set_electorate(attempt: Attempt, wish: NewElectorate) -> Result<Group, Fault> {
     let answer = attempt.admin().set_electorate(attempt.request(wish.into())).await?;
+    Ok(answer.into_inner().try_into()?)
+}
+
+pub(crate) async fn set_mode(attempt: Attempt, wish: NewMode) -> Result<Group, Fault> {
+    let answer = attempt.admin().set_mode(attempt.request(wish.into())).await?;
     Ok(answer.into_inner().try_into()?)
 }
 

@@ -1,8 +1,9 @@
 //! A Postgres that does at once what it is told, and never fails: what an agent does with a bad one is not checked here.
 
-use regent_core::agent::{Observation, Task, Upstream};
+use regent_core::agent::{Observation, Task, Upstream, Waits};
 use regent_core::ids::{Epoch, Position};
 use regent_core::message::Role;
+use regent_core::time::Time;
 
 /// One Postgres.
 #[derive(Clone, Hash, Debug)]
@@ -23,6 +24,7 @@ impl Postgres {
     /// What its agent sees.
     pub fn observe(&self) -> Observation {
         Observation {
+            at: Time::ZERO,
             role: self.role,
             was_primary: self.was_primary,
             streaming: self.role == Role::Standby && self.following.is_some(),
@@ -31,6 +33,8 @@ impl Postgres {
             position: Position::default(),
             system_id: Some(7),
             gate_armed: true,
+            waits: Some(Waits::default()),
+            standbys: Vec::new(),
             trouble: String::new(),
         }
     }
@@ -55,6 +59,8 @@ impl Postgres {
             Task::StartStandby(upstream) => {
                 (self.role, self.following) = (Role::Standby, upstream.clone());
             }
+            // All that is checked here is `async`, where nobody is waited for.
+            Task::Synchronise(_) => {}
             Task::Follow(upstream) => self.following = Some(upstream.clone()),
             Task::StopImmediately | Task::StopCleanly => self.stop(),
         }

@@ -11,8 +11,8 @@ use super::levels::{Caught, Level};
 /// Seeds of each profile that are tried before a mutant counts as not noticed.
 const SEEDS: u64 = 120;
 /// In which worlds. Faults close together in a small world find most; what only elections, a quiet time or other groups
-/// show, the others do.
-const PROFILES: [&str; 4] = ["small", "swarm", "leaderless", "calm"];
+/// show, the others do; and what `sync` promises, only a group in it.
+const PROFILES: [&str; 5] = ["small", "swarm", "leaderless", "calm", "sync"];
 
 /// See above.
 pub struct Worlds;

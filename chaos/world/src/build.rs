@@ -87,6 +87,7 @@ impl World {
             durable: None,
             postgres: Postgres::new(),
             gate: None,
+            confirm: 0,
             said_open: false,
         });
         self.by_name.insert(who, index);

@@ -35,11 +35,26 @@ pub struct Host {
     pub postgres: Postgres,
     /// The lease file, which outlives the agent: the epoch and the end.
     pub gate: Option<(Epoch, Time)>,
+    /// What else it says: the places of those who must have flushed what is acknowledged.
+    pub confirm: u64,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
 }
 
 impl Host {
+    /// Whether all have confirmed a commit that ends there whose places the gate was told.
+    pub fn confirmed(&self, end: u64) -> bool {
+        let places = self.durable.as_ref().map_or(&[][..], |kept| &kept.places);
+        let of = |place: usize| places.get(place).and_then(|name| self.postgres.said.get(name));
+        let asked = (0..64).filter(|place| self.confirm >> place & 1 == 1);
+        asked.into_iter().all(|place| of(place).is_some_and(|said| *said >= end))
+    }
+
+    /// Whether `sync` is in force: what is acknowledged now may never be lost.
+    pub fn in_force(&self) -> bool {
+        self.durable.as_ref().and_then(|kept| kept.confirmers.as_ref()).is_some_and(|of| of.in_force)
+    }
+
     /// The epoch under which commits pass now, by the clock of its machine.
     pub fn open(&self, now: u64) -> Option<Epoch> {
         self.gate.filter(|(_, end)| self.clock.read(now) < *end).map(|(epoch, _)| epoch)
@@ -55,7 +70,7 @@ impl World {
             Mail::ToAgent(id, message) => Event::Heard(id, message),
             Mail::Linked(id) => Event::Linked(id),
             Mail::Unlinked(id) => Event::Unlinked(id),
-            Mail::Observed => Event::Observed(host.postgres.observe()),
+            Mail::Observed => Event::Observed(host.postgres.observe(now)),
             Mail::Exited => Event::Exited,
             Mail::Done(task, result) => Event::Done(task, result),
             Mail::Wake => Event::Wake,
@@ -68,7 +83,10 @@ impl World {
     pub(crate) fn host_acts(&mut self, who: HostId, effect: Effect) {
         match effect {
             Effect::Persist(durable) => self.host_persists(who, *durable),
-            Effect::Open { epoch, deadline } => self.open_gate(who, epoch, deadline),
+            Effect::Open { epoch, deadline, confirm } => {
+                self.hosts[who].confirm = confirm;
+                self.open_gate(who, epoch, deadline);
+            }
             Effect::Close => self.close_gate(who),
             Effect::Send(id, message) => self.tell_witness(who, id, message),
             Effect::Start(task) => self.start_task(who, task),
@@ -183,6 +201,7 @@ impl World {
                 Note::Closed(epoch, why) => format!("closes its gate of {epoch}: {why}"),
                 Note::Released(epoch, reason) => format!("releases {epoch}: {reason}"),
                 Note::HandingOver(epoch, to) => format!("hands {epoch} over to {}", inst(to)),
+                Note::WaitsFor(names) => format!("has commits wait for {}", insts(names)),
                 Note::Begins(task, why) => format!("{}: {why}", words_of(task)),
                 Note::Failed(task, why) => format!("fails ({}): {why}", words_of(task)),
             };
@@ -217,6 +236,7 @@ impl World {
     pub(crate) fn kill_host(&mut self, who: HostId) {
         self.kill_agent(who);
         self.hosts[who].postgres.stop();
+        self.hosts[who].confirm = 0;
         self.close_gate(who);
     }
 

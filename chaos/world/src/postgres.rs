@@ -3,9 +3,11 @@
 
 use crate::clock::MS;
 use crate::invariants::HostId;
-use regent_core::agent::{Observation, Task, Upstream};
-use regent_core::ids::{Epoch, Lsn, Position};
+use regent_core::agent::{Observation, Standby, Task, Upstream, Waits};
+use regent_core::ids::{Epoch, InstanceName, Lsn, Position};
 use regent_core::message::Role;
+use regent_core::time::Time;
+use std::collections::BTreeMap;
 
 /// One timeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +54,10 @@ pub struct Postgres {
     pub life: u64,
     /// The epoch under which it last became primary by promotion or initialisation.
     pub stint: Epoch,
+    /// Whom it waits for at a commit.
+    pub waits: Waits,
+    /// How far each standby that receives from it has said to have flushed, in this life.
+    pub said: BTreeMap<InstanceName, u64>,
     /// The task under way, by number.
     pub task: Option<(Task, u64)>,
     /// What it was before the directory began to be replaced.
@@ -81,6 +87,8 @@ impl Postgres {
             system_id: None,
             life: 1,
             stint: Epoch(0),
+            waits: Waits::default(),
+            said: BTreeMap::new(),
             task: None,
             role_before: None,
             broken: false,
@@ -95,10 +103,13 @@ impl Postgres {
         self.history.last().map_or(0, |branch| branch.timeline)
     }
 
-    /// What its agent sees.
-    pub fn observe(&self) -> Observation {
+    /// What its agent sees at that moment of its clock.
+    pub fn observe(&self, at: Time) -> Observation {
         let (end, flushed) = (Lsn(self.lsn), Lsn(self.flushed));
+        let standby =
+            |(name, said): (&InstanceName, &u64)| Standby { instance: name.clone(), flushed: Lsn(*said) };
         Observation {
+            at,
             role: self.role,
             was_primary: self.was_primary,
             broken: false,
@@ -107,6 +118,8 @@ impl Postgres {
             position: Position { timeline: self.timeline(), received: end, flushed, replayed: flushed },
             system_id: self.system_id,
             gate_armed: true,
+            waits: Some(self.waits.clone()),
+            standbys: self.said.iter().map(standby).collect(),
             trouble: String::new(),
         }
     }
@@ -131,6 +144,7 @@ impl Postgres {
             self.lsn = self.flushed;
         }
         self.life += 1;
+        self.said.clear();
         self.streaming = false;
         self.shipped = None;
         self.hung = false;
@@ -208,6 +222,7 @@ impl Postgres {
                 (self.role, self.streaming, self.following) = (Role::Primary, false, None);
                 self.shipped = None;
             }
+            Task::Synchronise(waits) => self.waits = waits.clone(),
             Task::Follow(_) => {
                 self.following = upstream;
                 self.streaming = false; // what it receives from now on is from another
@@ -228,6 +243,7 @@ pub fn duration(task: &Task) -> u64 {
         Task::StartPrimary | Task::StartStandby(_) => 100,
         Task::Promote => 60,
         Task::Follow(_) => 20,
+        Task::Synchronise(_) => 10,
         Task::StopImmediately => 10,
         Task::StopCleanly => 50,
     }

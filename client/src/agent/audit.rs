@@ -67,6 +67,14 @@ impl Audit {
                 tracing::warn!(%epoch, %to, "handing over");
                 json!({ "event": "handing_over", "epoch": epoch, "to": to })
             }
+            Note::WaitsFor(names) => {
+                let who: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+                tracing::warn!(
+                    "commits wait for {}",
+                    if who.is_empty() { "nobody".to_owned() } else { who.join(", ") }
+                );
+                json!({ "event": "waits_for", "instances": names })
+            }
             Note::Begins(task, why) => {
                 tracing::info!("{}: it {why}", words(task));
                 json!({ "event": "task", "task": words(task), "reason": why })
@@ -103,6 +111,7 @@ fn words(task: &Task) -> String {
         Task::StartStandby(Some(of)) => format!("starting Postgres as standby of {}", of.instance),
         Task::StartStandby(None) => "starting Postgres as standby".to_owned(),
         Task::Promote => "promoting Postgres".to_owned(),
+        Task::Synchronise(_) => "changing whom commits wait for".to_owned(),
         Task::Follow(of) => format!("following {}", of.instance),
         Task::StopImmediately => "stopping Postgres at once".to_owned(),
         Task::StopCleanly => "stopping Postgres".to_owned(),

@@ -51,7 +51,7 @@ pub use observe::{Observation, Standby, Streaming};
 pub use rewind::Rewind;
 pub use run::{Adopted, Exit, Mode, Role, Stopped};
 pub use settings::{Gate, RunAs, Secret, Settings, Upstream};
-pub use synchronous::Synchronous;
+pub use synchronous::{Synchronous, at_places, places};
 pub use upstream::UpstreamFacts;
 
 use binaries::Binaries;

@@ -20,6 +20,7 @@
 //! | how a promise becomes a deadline | [`lease`], [`time`] |
 //! | what an agent does with all this | [`agent`] |
 //! | what the Raft leader does in calm, and to mend | [`plan`], [`succession`], [`switchover`], on a [`view`] |
+//! | when a commit counts, and who must have it first | [`replication`] |
 //! | what is answered to who asks | [`forecast`] and the reads |
 //! | how it is proved that the checks can fail | [`mutant`] |
 //!
@@ -55,6 +56,7 @@ pub mod mutant;
 pub mod plan;
 pub mod quorum;
 pub mod read;
+pub mod replication;
 pub mod state;
 pub mod succession;
 pub mod switchover;

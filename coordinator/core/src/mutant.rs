@@ -87,6 +87,12 @@ mutants! {
     PromotesWithoutLease: "A certificate promotes, however old it is (F19).",
     InterruptedGoesOn: "A primary goes on with its own timeline although another was primary in between.",
 
+    // What a commit in `sync` must wait for.
+    SuccessionBeyondOffer: "In sync the log takes a succession that the primary did not offer, or no longer offers (F3).",
+    OfferedUnconfirmed: "A primary offers a standby for the succession that has not confirmed what was acknowledged before.",
+    LoosenedBeforeCarried: "A gate stops waiting for an instance that a majority of witnesses may still name.",
+    HeirWaitsForNobody: "A new primary acknowledges commits without those who may be named after it.",
+
     // What who asks, or waits, must not be given.
     TimelineIgnored: "A standby on an older timeline than the primary's stands in the succession.",
     MinorityRead: "A read is answered by fewer than a majority of the witnesses.",

@@ -150,13 +150,15 @@ impl Planner<'_> {
     }
 
     fn set_succession(&self) -> Option<Action> {
-        let succession = succession::desired(self.group, self.view, self.now);
-        (succession != self.group.succession).then(|| {
+        let (succession, offer) = succession::desired(self.group, self.view, self.now)?;
+        let newer = offer.as_ref().is_some_and(|offer| offer.version > self.group.offered);
+        (newer || succession != self.group.succession).then(|| {
             Action::Propose(Command::SetSuccession {
                 group: self.group.name.clone(),
                 epoch: self.group.epoch,
                 revision: self.group.revision,
                 succession,
+                offer,
             })
         })
     }

@@ -10,10 +10,11 @@ use crate::watch::Hub;
 use regent_core::command::Command;
 use regent_core::ids::{GroupName, NodeId};
 use regent_core::quorum::Electorate;
+use regent_core::replication::check_change;
 use regent_core::state::{Group, Rejected};
 use regent_core::switchover::Refused;
 use regent_core::view::HandOver;
-use regent_proto::api::{Assignment, NewElectorate, NewGroup, Switchover, WatchQuery};
+use regent_proto::api::{Assignment, NewElectorate, NewGroup, NewMode, Switchover, WatchQuery};
 use regent_proto::convert::{name, node_id, rejection};
 use regent_proto::v1;
 use regent_proto::v1::admin_client::AdminClient;
@@ -120,6 +121,15 @@ impl Admin for Service {
         match self.turn(&request, deadline).await? {
             Turn::Pass(mut leader) => leader.set_electorate(passed_on(request, deadline)).await,
             Turn::Here => Ok(Response::new(self.govern(wish, deadline).await?.into())),
+        }
+    }
+
+    async fn set_mode(&self, request: Request<v1::SetModeRequest>) -> Result<Response<v1::Group>, Status> {
+        let deadline = Instant::now() + patience(&request);
+        let wish: NewMode = request.get_ref().clone().try_into()?;
+        match self.turn(&request, deadline).await? {
+            Turn::Pass(mut leader) => leader.set_mode(passed_on(request, deadline)).await,
+            Turn::Here => Ok(Response::new(self.change_mode(wish, deadline).await?.into())),
         }
     }
 
@@ -248,6 +258,17 @@ impl Service {
                 regent_core::plan::HAND_OVER_PATIENCE.as_secs()
             )))
         })
+    }
+
+    async fn change_mode(&self, wish: NewMode, deadline: Instant) -> Result<Group, Status> {
+        let NewMode { group, mode, policy } = wish;
+        let known = self.group(&group)?;
+        let policy = policy.unwrap_or(known.terms.policy);
+        let check = move |book: &Book, now| check_change(&known, book.view.group(&known.name), mode, now);
+        let checked = self.node.ask(check);
+        checked.await.map_err(stopping)?.map_err(|rejected| rejection(&rejected))?;
+        self.write(Command::SetMode { group: group.clone(), mode, policy }, deadline).await?;
+        self.group(&group)
     }
 
     async fn govern(&self, wish: NewElectorate, deadline: Instant) -> Result<Group, Status> {

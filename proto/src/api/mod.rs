@@ -6,5 +6,5 @@ mod request;
 mod status;
 
 pub use answer::{Assignment, Primary, Told};
-pub use request::{Consistency, NewElectorate, NewGroup, PrimaryQuery, Switchover, WatchQuery};
+pub use request::{Consistency, NewElectorate, NewGroup, NewMode, PrimaryQuery, Switchover, WatchQuery};
 pub use status::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status};

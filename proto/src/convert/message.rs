@@ -1,7 +1,7 @@
 //! What agents and witnesses say to each other.
 
 use super::field::{
-    ConvertError, address, epoch, filled, fitting, micros, name, optional_name, real_epoch, required,
+    ConvertError, address, epoch, filled, fitting, micros, name, names, optional_name, real_epoch, required,
     revision, span, text,
 };
 use super::vote::{reason, role};
@@ -12,6 +12,7 @@ use crate::v1::witness_message::Message as Answered;
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName};
 use regent_core::message::{Refusal, Release, Report, ToAgent, ToWitness};
+use regent_core::replication::Offer;
 
 /// A message of an agent, as it came in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,6 +88,7 @@ impl From<Report> for v1::Report {
             position: Some(report.position.into()),
             system_id: report.system_id,
             gate_armed: report.gate_armed,
+            offer: report.offer.map(Into::into),
             rtt_us: report.rtt_us,
             trouble: fitting(report.trouble),
         }
@@ -112,9 +114,24 @@ impl TryFrom<v1::Report> for Report {
             position: required("position", report.position)?.into(),
             system_id: report.system_id,
             gate_armed: report.gate_armed,
+            offer: report.offer.map(Offer::try_from).transpose()?,
             rtt_us: report.rtt_us,
             trouble: text("trouble", report.trouble)?,
         })
+    }
+}
+
+impl From<Offer> for v1::Offer {
+    fn from(offer: Offer) -> v1::Offer {
+        v1::Offer { version: offer.version, members: offer.members.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl TryFrom<v1::Offer> for Offer {
+    type Error = ConvertError;
+    fn try_from(offer: v1::Offer) -> Result<Offer, ConvertError> {
+        let members = names("offer.members", offer.members)?;
+        Ok(Offer { version: offer.version, members: members.into_iter().collect() })
     }
 }
 

@@ -10,10 +10,12 @@
 //!
 //! It needs no network in order to stop being primary: the deadline passes by itself.
 
+mod confirm;
 mod durable;
 mod office;
 mod postgres;
 
+pub use confirm::{Confirmers, NOBODY, Standby, Waits};
 pub use durable::{Decided, Durable};
 pub use postgres::{Observation, Task, Upstream};
 
@@ -64,6 +66,9 @@ pub enum Effect {
         epoch: Epoch,
         /// The end, on CLOCK_BOOTTIME.
         deadline: Time,
+        /// Who must have flushed a commit before it is acknowledged: a bit for each place in the list that Postgres was
+        /// last told to wait for (`Task::Synchronise`); [`NOBODY`] for a place that nobody has.
+        confirm: u64,
     },
     /// Let no commit pass.
     Close,
@@ -92,6 +97,8 @@ pub enum Note {
     Released(Epoch, Reason),
     /// It was asked to hand over.
     HandingOver(Epoch, InstanceName),
+    /// From now on commits wait for these.
+    WaitsFor(Vec<InstanceName>),
     /// A task begins, and why.
     Begins(Task, &'static str),
     /// A task failed, and why.
@@ -131,6 +138,7 @@ pub struct Agent {
     open_until: Time,
     opened: Epoch,
     handing_over: Option<InstanceName>,
+    confirm: confirm::Confirm,
     postgres: postgres::Postgres,
     /// Since when it holds an office that its Postgres does not fill yet.
     office_since: Time,
@@ -158,6 +166,7 @@ impl Agent {
             open_until: Time(1),
             opened: Epoch(0),
             handing_over: None,
+            confirm: confirm::Confirm::default(),
             postgres: postgres::Postgres::default(),
             office_since: now,
         };
@@ -180,6 +189,7 @@ impl Agent {
             Event::Wake => {}
         }
         self.take_office(now, &mut out);
+        self.keep_confirmers(now, &mut out);
         self.keep_lease(now, &mut out);
         self.drive(now, &mut out);
         self.report_if_due(now, &mut out);
@@ -234,7 +244,8 @@ impl Agent {
         }
         match message {
             ToAgent::Known(group) => self.know(*group, out),
-            ToAgent::Promised { epoch, seq, ttl, .. } => {
+            ToAgent::Promised { epoch, seq, ttl, revision, .. } => {
+                self.carries(node, epoch, revision);
                 if let Some(sent) = self.answered(node, seq, now) {
                     self.promised(node, epoch, sent, ttl);
                 }
@@ -363,6 +374,7 @@ impl Agent {
             position: seen.position,
             system_id: seen.system_id,
             gate_armed: seen.gate_armed,
+            offer: self.offer(),
             rtt_us: u32::try_from(rtt).unwrap_or(u32::MAX),
             trouble: self.trouble(),
         }

@@ -1,5 +1,6 @@
 //! What the agent does with its Postgres: one table from what is decided and what is seen to the next task.
 
+use super::confirm::{Standby, Waits};
 use super::{Agent, Effect, Note};
 use crate::ids::{Epoch, InstanceName, Position};
 use crate::message::Role;
@@ -24,6 +25,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// What the shell sees of Postgres.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Observation {
+    /// When it was looked at: before the question was put.
+    pub at: Time,
     /// What it is doing.
     pub role: Role,
     /// The directory is that of a primary: it did not run as a standby last.
@@ -40,6 +43,10 @@ pub struct Observation {
     pub system_id: Option<u64>,
     /// The gate is loaded and reads the lease file.
     pub gate_armed: bool,
+    /// Whom it waits for at a commit; none if somebody else has set something else.
+    pub waits: Option<Waits>,
+    /// The standbys that receive from it, as it sees them.
+    pub standbys: Vec<Standby>,
     /// `Role::Refused`: why the directory cannot be used.
     pub trouble: String,
 }
@@ -47,6 +54,7 @@ pub struct Observation {
 impl Default for Observation {
     fn default() -> Self {
         Observation {
+            at: Time::ZERO,
             role: Role::Preparing,
             was_primary: false,
             broken: false,
@@ -55,6 +63,8 @@ impl Default for Observation {
             position: Position::default(),
             system_id: None,
             gate_armed: false,
+            waits: Some(Waits::default()),
+            standbys: Vec::new(),
             trouble: String::new(),
         }
     }
@@ -84,6 +94,8 @@ pub enum Task {
     StartStandby(Option<Upstream>),
     /// Leave recovery.
     Promote,
+    /// Let commits wait for these from now on, and no others.
+    Synchronise(Waits),
     /// Receive from another instance.
     Follow(Upstream),
     /// Stop at once, without a checkpoint.
@@ -128,6 +140,7 @@ impl Agent {
             }
         }
         self.watch_streaming(now, out);
+        self.watch_standbys(now);
     }
 
     fn watch_streaming(&mut self, now: Time, out: &mut Vec<Effect>) {
@@ -306,6 +319,9 @@ impl Agent {
             let leased = self.leased(now) || mutant::on(Mutant::PromotesWithoutLease);
             return match seen.role {
                 Role::Primary if self.handing_over.is_some() => Some((Task::StopCleanly, "handing over")),
+                Role::Primary if !self.waits_as_it_must() => {
+                    Some((Task::Synchronise(self.must_wait_for()), "whom commits wait for has changed"))
+                }
                 Role::Standby if leased => Some((Task::Promote, "decided to be primary, and leased")),
                 Role::Stopped if seen.broken => None,
                 Role::Stopped if leased && seen.was_primary => Some((Task::StartPrimary, "is the primary")),
