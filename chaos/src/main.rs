@@ -12,6 +12,7 @@ use regent_chaos::gray::Kind;
 use regent_chaos::model;
 use regent_chaos::mutants;
 use regent_chaos::sim;
+use regent_core::replication::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -119,6 +120,9 @@ struct Common {
     /// How often
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     trials: u16,
+    /// When commits are acknowledged: async, sync, or how many standbys confirm: 'sync 2'
+    #[arg(long, default_value = "async")]
+    mode: Mode,
     #[command(flatten)]
     output: Output,
 }
@@ -126,7 +130,7 @@ struct Common {
 impl Common {
     fn plan(self, faults: Vec<Fault>, stay: bool) -> Plan {
         let (round_trips, json) = (self.distances.rtt, self.output.json);
-        Plan { round_trips, faults, trials: self.trials.into(), json, stay }
+        Plan { round_trips, mode: self.mode, faults, trials: self.trials.into(), json, stay }
     }
 }
 

@@ -17,6 +17,8 @@ mod frozen;
 mod gray;
 #[path = "live/lost.rs"]
 mod lost;
+#[path = "live/modes.rs"]
+mod modes;
 #[path = "live/moved.rs"]
 mod moved;
 #[path = "live/rejoined.rs"]

@@ -9,9 +9,9 @@
  *    record: without a lease it waits up to regent.commit_wait, then raises
  *    25006, and nothing has happened;
  *
- * 2. after that record is flushed (and synchronous standbys have confirmed it)
- *    and before the client hears: without a lease it waits likewise, and then
- *    ends the session without a word.  The record is durable, so an error would
+ * 2. after that record is flushed and before the client hears: without a lease,
+ *    or without the confirmation of every standby that the agent names, it waits
+ *    likewise, and then ends the session without a word.  The record is durable, so an error would
  *    lie, and an acknowledgement would be late: only "outcome unknown" is true.
  *
  * The second look is what makes the fence hold against stopped processes: a
@@ -41,11 +41,14 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
+#include "replication/walsender.h"
+#include "replication/walsender_private.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/pmsignal.h"
 #include "storage/shmem.h"
+#include "storage/spin.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
@@ -79,13 +82,15 @@ typedef struct Lease
 	uint64		deadline_ns;	/* CLOCK_BOOTTIME; 0 = closed */
 	uint64		replication_deadline_ns;	/* CLOCK_BOOTTIME; UINT64_MAX = not used */
 	uint64		opened_by;		/* incarnation of the agent */
-	char		reserved[LEASE_FILE_SIZE - 40];
+	uint64		confirm;		/* bit n: the standby at place n + 1 has to confirm */
+	char		reserved[LEASE_FILE_SIZE - 48];
 } Lease;
 
 StaticAssertDecl(offsetof(Lease, epoch) == 8, "lease layout: epoch");
 StaticAssertDecl(offsetof(Lease, deadline_ns) == 16, "lease layout: deadline");
 StaticAssertDecl(offsetof(Lease, replication_deadline_ns) == 24, "lease layout: replication deadline");
 StaticAssertDecl(offsetof(Lease, opened_by) == 32, "lease layout: opened by");
+StaticAssertDecl(offsetof(Lease, confirm) == 40, "lease layout: confirm");
 StaticAssertDecl(sizeof(Lease) == LEASE_FILE_SIZE, "lease layout: size");
 
 /*
@@ -233,11 +238,72 @@ lease_epoch(void)
 	return lease == NULL ? 0 : __atomic_load_n(&lease->epoch, __ATOMIC_ACQUIRE);
 }
 
+/* ---------- the standbys' confirmation ---------- */
+
+/*
+ * Have all standbys that the agent names flushed the WAL up to `end`?
+ *
+ * Postgres has waited for them already, by synchronous_standby_names.  This does
+ * not rely on that: the wait may have been cancelled, which Postgres takes for
+ * an acknowledgement; a process may go by a list of before the last reload; and
+ * a standby that has WAL of another timeline says, in the moment before it
+ * learns so, that it has flushed more than was ever sent to it.
+ *
+ * A place in the list is never given to another standby, so the place that a
+ * WAL sender has says whose it is, whichever list it goes by.
+ */
+static bool
+is_confirmed(XLogRecPtr end)
+{
+	uint64		asked = lease == NULL ? 0 : __atomic_load_n(&lease->confirm, __ATOMIC_ACQUIRE);
+	uint64		got = 0;
+
+	if (XLogRecPtrIsInvalid(end) || asked == 0)
+		return true;
+	for (int i = 0; i < max_wal_senders; i++)
+	{
+		WalSnd	   *sender = &WalSndCtl->walsnds[i];
+		XLogRecPtr	flushed = InvalidXLogRecPtr;
+		XLogRecPtr	sent = InvalidXLogRecPtr;
+		int			place = 0;
+
+		SpinLockAcquire(&sender->mutex);
+		if (sender->pid != 0)
+		{
+			flushed = sender->flush;
+			sent = sender->sentPtr;
+			place = sender->sync_standby_priority;
+		}
+		SpinLockRelease(&sender->mutex);
+		if (place >= 1 && place <= 63 && flushed >= end && flushed <= sent)
+			got |= UINT64CONST(1) << (place - 1);
+	}
+	return (asked & ~got) == 0;
+}
+
+/* Where the WAL ends that standbys have to confirm, or nowhere: a session may waive it. */
+static XLogRecPtr
+to_confirm(XLogRecPtr end)
+{
+	return synchronous_commit >= SYNCHRONOUS_COMMIT_REMOTE_FLUSH ? end : InvalidXLogRecPtr;
+}
+
+/* What a two-phase command wrote ends no later than this. */
+static XLogRecPtr
+flushed_here(void)
+{
+#if PG_VERSION_NUM >= 150000
+	return GetFlushRecPtr(NULL);
+#else
+	return GetFlushRecPtr();
+#endif
+}
+
 /* ---------- waiting, refusing, severing ---------- */
 
 /* Why there is no lease, as the detail of a message. */
 static int
-errdetail_no_lease(void)
+errdetail_no_lease(bool confirmed)
 {
 	uint64		deadline = lease_deadline();
 	uint64		now = boottime_ns();
@@ -249,6 +315,8 @@ errdetail_no_lease(void)
 						 lease_file);
 	if (deadline == 0)
 		return errdetail("The gate was closed by the agent; the last epoch was " UINT64_FORMAT ".", lease_epoch());
+	if (now < deadline && !confirmed)
+		return errdetail("Not every standby has confirmed it that may take over from this server.");
 	if (now < deadline)
 		return errdetail("A lease of epoch " UINT64_FORMAT " is there now.", lease_epoch());
 	return errdetail("The lease of epoch " UINT64_FORMAT " ended " UINT64_FORMAT " ms ago.",
@@ -256,8 +324,8 @@ errdetail_no_lease(void)
 }
 
 /*
- * True as soon as there is a lease, false when none has come within
- * regent.commit_wait.
+ * True as soon as there is a lease and what ends at `end` is confirmed, false
+ * when that has not come within regent.commit_wait.
  *
  * Before the commit record a user may cancel or terminate the wait.  After it
  * (`durable`) neither an error nor FATAL is possible any more: the caller holds
@@ -265,16 +333,16 @@ errdetail_no_lease(void)
  * the wait at once, with the answer "no lease".
  */
 static bool
-wait_for_lease(const char *what, bool durable)
+wait_for_lease(const char *what, bool durable, XLogRecPtr end)
 {
 	uint64		give_up;
 
-	if (lease_is_open())
+	if (is_confirmed(end) && lease_is_open())
 		return true;
 
 	pg_atomic_fetch_add_u64(&counters->waits, 1);
 	ereport(LOG_SERVER_ONLY,
-			(errmsg("regent gate: %s waits for a lease", what), errdetail_no_lease()));
+			(errmsg("regent gate: %s waits for a lease", what), errdetail_no_lease(is_confirmed(end))));
 
 	give_up = boottime_ns() + (uint64) commit_wait_ms * NS_PER_MS;
 	for (;;)
@@ -283,7 +351,7 @@ wait_for_lease(const char *what, bool durable)
 			CHECK_FOR_INTERRUPTS();
 
 		refresh_mapping();
-		if (lease_is_open())
+		if (is_confirmed(end) && lease_is_open())
 			return true;
 		if (boottime_ns() >= give_up)
 			return false;
@@ -301,13 +369,13 @@ wait_for_lease(const char *what, bool durable)
 static void
 require_lease(const char *what)
 {
-	if (wait_for_lease(what, false))
+	if (wait_for_lease(what, false, InvalidXLogRecPtr))
 		return;
 	pg_atomic_fetch_add_u64(&counters->refused, 1);
 	ereport(ERROR,
 			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 			 errmsg("%s refused: this server holds no lease to be primary", what),
-			 errdetail_no_lease(),
+			 errdetail_no_lease(true),
 			 errhint("The transaction was not committed here. Connect to the current primary and run it again.")));
 }
 
@@ -330,7 +398,7 @@ require_lease(const char *what)
  * already has the statement's CommandComplete.
  */
 static void
-sever(const char *what)
+sever(const char *what, XLogRecPtr end)
 {
 	pg_atomic_fetch_add_u64(&counters->severed, 1);
 	if (MyProcPort != NULL)
@@ -340,12 +408,12 @@ sever(const char *what)
 	InterruptPending = true;
 	ereport(LOG_SERVER_ONLY,
 			(errmsg("regent gate: session ended: %s is durable but came without a lease to acknowledge it", what),
-			 errdetail_no_lease()));
+			 errdetail_no_lease(is_confirmed(end))));
 }
 
-/* The second look: a lease, or silence.  The caller holds interrupts. */
+/* The second look: a lease and confirmation, or silence.  The caller holds interrupts. */
 static void
-require_lease_to_acknowledge(const char *what)
+require_lease_to_acknowledge(const char *what, XLogRecPtr end)
 {
 #ifdef REGENT_GATE_MUTANT_ONE_CHECK
 	/* Only the tests build this, to show that they notice a gate that looks once. */
@@ -353,8 +421,8 @@ require_lease_to_acknowledge(const char *what)
 	return;
 #endif
 	Assert(InterruptHoldoffCount > 0);
-	if (!wait_for_lease(what, true))
-		sever(what);
+	if (!wait_for_lease(what, true, end))
+		sever(what, end);
 }
 
 /* ---------- where the looks are taken ---------- */
@@ -398,11 +466,11 @@ at_transaction_event(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_COMMIT:
 			if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && commits_are_gated())
-				require_lease_to_acknowledge("commit");
+				require_lease_to_acknowledge("commit", to_confirm(XactLastCommitEnd));
 			break;
 		case XACT_EVENT_PREPARE:
 			if (commits_are_gated())
-				require_lease_to_acknowledge("prepare");
+				require_lease_to_acknowledge("prepare", to_confirm(flushed_here()));
 			break;
 		default:
 			break;
@@ -459,7 +527,7 @@ gate_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	{
 		/* A cancel must not turn a durable commit into an error. */
 		HOLD_INTERRUPTS();
-		require_lease_to_acknowledge("commit prepared");
+		require_lease_to_acknowledge("commit prepared", to_confirm(flushed_here()));
 		RESUME_INTERRUPTS();
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -9,7 +9,9 @@ use crate::wire;
 use regent_core::ids::{GroupName, NodeId, RegionName};
 use regent_core::quorum::Electorate;
 use regent_core::state::{Change, Group};
-use regent_proto::api::{Assignment, Drain, NewElectorate, NewGroup, Status, Switchover, SwitchoverPlan};
+use regent_proto::api::{
+    Assignment, Drain, NewElectorate, NewGroup, NewMode, Status, Switchover, SwitchoverPlan,
+};
 
 impl Client {
     /// Creates a group.
@@ -79,6 +81,16 @@ impl Client {
     pub async fn set_electorate(&self, group: &GroupName, electorate: Electorate) -> Result<Group, Error> {
         let wish = NewElectorate { group: group.clone(), electorate };
         self.connection.write(|attempt| wire::set_electorate(attempt, wish.clone())).await
+    }
+
+    /// Changes when commits of a group are acknowledged; returns when it is written down. From then on the primary tightens
+    /// or loosens step by step, without a restart.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] names the groups there are; [`Error::Invalid`] with the accepted range, or why there are not
+    /// enough standbys now.
+    pub async fn set_mode(&self, wish: NewMode) -> Result<Group, Error> {
+        self.connection.write(|attempt| wire::set_mode(attempt, wish.clone())).await
     }
 
     /// Moves the Raft leadership to that node; returns its term when it leads. No group's primary is touched.

@@ -11,7 +11,8 @@
 //!        16  u64  deadline              ns of CLOCK_BOOTTIME; 0 = closed
 //!        24  u64  replication deadline  ns of CLOCK_BOOTTIME; u64::MAX = not used
 //!        32  u64  opened by             incarnation of the agent that opened the gate
-//!        40  ..   zero, up to 4096
+//!        40  u64  confirm               bit n: the standby at place n + 1 of synchronous_standby_names has to have flushed
+//!        48  ..   zero, up to 4096
 //! ```
 //!
 //! The gate is open while `now < min(deadline, replication deadline)`. Both are read and written as single atomic
@@ -45,7 +46,8 @@ struct Page {
     deadline: AtomicU64,
     replication_deadline: AtomicU64,
     opened_by: AtomicU64,
-    reserved: [u8; SIZE as usize - 40],
+    confirm: AtomicU64,
+    reserved: [u8; SIZE as usize - 48],
 }
 
 // The other side of these asserts is in `client/gate/regent_gate.c`.
@@ -54,6 +56,7 @@ const _: () = {
     assert!(std::mem::offset_of!(Page, deadline) == 16);
     assert!(std::mem::offset_of!(Page, replication_deadline) == 24);
     assert!(std::mem::offset_of!(Page, opened_by) == 32);
+    assert!(std::mem::offset_of!(Page, confirm) == 40);
     assert!(std::mem::size_of::<Page>() == SIZE as usize);
 };
 
@@ -99,6 +102,8 @@ pub struct Lease {
     pub replication_deadline_ns: u64,
     /// The incarnation of the agent that opened the gate last.
     pub opened_by: u64,
+    /// The places of the standbys that have to confirm a commit.
+    pub confirm: u64,
 }
 
 impl Lease {
@@ -199,6 +204,11 @@ impl LeaseFile {
         self.page().replication_deadline.store(deadline_ns, SeqCst);
     }
 
+    /// Lets a commit be acknowledged only when the standbys at these places have flushed it; 0: no standby has to.
+    pub fn set_confirm(&self, places: u64) {
+        self.page().confirm.store(places, SeqCst);
+    }
+
     /// Closes the gate. When this returns, every backend that begins a look finds it closed.
     ///
     /// A backend that had just looked may still send its acknowledgement after this; but the commit it acknowledges
@@ -215,6 +225,7 @@ impl LeaseFile {
             replication_deadline_ns: page.replication_deadline.load(SeqCst),
             epoch: page.epoch.load(SeqCst),
             opened_by: page.opened_by.load(SeqCst),
+            confirm: page.confirm.load(SeqCst),
         }
     }
 

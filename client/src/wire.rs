@@ -4,8 +4,8 @@ use futures::{Stream, StreamExt};
 use regent_core::ids::{GroupName, NodeId, RegionName};
 use regent_core::state::{Change, Group};
 use regent_proto::api::{
-    Assignment, Drain, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, SwitchoverPlan, Told,
-    WatchQuery,
+    Assignment, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Status, Switchover, SwitchoverPlan,
+    Told, WatchQuery,
 };
 use regent_proto::convert::{ConvertError, regions};
 use regent_proto::v1::admin_client::AdminClient;
@@ -118,6 +118,11 @@ pub(crate) async fn set_drained(attempt: Attempt, wish: Drain) -> Result<Vec<Reg
 
 pub(crate) async fn set_electorate(attempt: Attempt, wish: NewElectorate) -> Result<Group, Fault> {
     let answer = attempt.admin().set_electorate(attempt.request(wish.into())).await?;
+    Ok(answer.into_inner().try_into()?)
+}
+
+pub(crate) async fn set_mode(attempt: Attempt, wish: NewMode) -> Result<Group, Fault> {
+    let answer = attempt.admin().set_mode(attempt.request(wish.into())).await?;
     Ok(answer.into_inner().try_into()?)
 }
 

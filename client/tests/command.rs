@@ -93,6 +93,7 @@ fn group() -> v1::Group {
         suspicion_us: 400_000,
         mode: "async".into(),
         max_promotion_lag: 16 * MIB,
+        ..Default::default()
     };
     v1::Group {
         name: "orders".into(),
@@ -413,6 +414,21 @@ async fn groups_are_created_and_leaders_and_electorates_moved() {
     assert_eq!(ran.out, "group orders is governed by nodes 1, 2, 3, 4\n");
     let calls = ["create billing ttl Some(300) nodes [1, 2]", "transfer to 3", "electorate [1, 2, 3, 4]"];
     assert_eq!(node.calls(), calls);
+}
+
+#[tokio::test]
+async fn a_mode_is_set_with_its_count_and_policy() {
+    let node = node_with(healthy()).await;
+    let set = ["group", "set", "orders", "--mode", "sync"];
+    let ran = regent(&node, &[&set[..], &["--sync-count", "2", "--policy", "degrade"]].concat()).await;
+    assert!(ran.out.contains(", sync 2 or degrade, "), "{}{}", ran.out, ran.err);
+    let ran = regent(&node, &set).await;
+    assert!(ran.out.contains(", sync 1 or block, "), "{}{}", ran.out, ran.err);
+    for wrong in [&["--mode", "async", "--sync-count", "1"][..], &["--mode", "magic"], &[]] {
+        let ran = regent(&node, &[&["group", "set", "orders"], wrong].concat()).await;
+        assert_eq!(ran.exit, Exit::Usage, "{wrong:?}: {}", ran.err);
+    }
+    assert_eq!(node.calls(), ["mode sync 2 policy Some(\"degrade\")", "mode sync 1 policy None"]);
 }
 
 /// What a watch prints, readable while it runs.

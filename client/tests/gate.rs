@@ -757,6 +757,33 @@ async fn a_backend_stopped_between_the_looks_never_acknowledges_late() {
     assert_eq!(log.matches("came without a lease to acknowledge it").count(), 4);
 }
 
+/// Postgres takes a wait for its standbys that is cancelled for an acknowledgement, with a warning. The gate does not.
+#[tokio::test]
+async fn a_cancelled_wait_for_standbys_is_not_acknowledged() {
+    let server = Server::start().await;
+    let watcher = server.connect().await;
+    let cancelled = async |places: u64, statements: &str| {
+        server.lease().set_confirm(places);
+        let (backend, commit) = durable_but_not_acknowledged(&server, &watcher, statements).await;
+        number(&watcher, &format!("SELECT pg_cancel_backend({backend})::int::bigint")).await;
+        tokio::time::timeout(PATIENCE, commit)
+            .await
+            .expect("the session ends, or it is acknowledged")
+            .unwrap()
+    };
+    for (what, statements) in BETWEEN {
+        assert_silent(cancelled(1, statements).await, what);
+    }
+    assert_eq!(rows(&watcher).await, 3);
+    // Where the agent names nobody, Postgres's own answer stands.
+    assert!(cancelled(0, INSERT).await.is_ok());
+    // A session that asks for less than a flush at its standbys has waived it.
+    server.lease().set_confirm(1);
+    let client = server.connect_with("-c synchronous_commit=local").await;
+    sql(&client, INSERT).await.unwrap();
+    assert!(server.log().contains("Not every standby has confirmed it"), "{}", server.log());
+}
+
 #[tokio::test]
 async fn a_gate_that_looks_once_is_caught_by_the_test_above() {
     let server = Server::start_with(Build::OneCheck, "").await;

@@ -4,8 +4,8 @@
 
 use regent_core::ids::GroupName;
 use regent_proto::api::{
-    Assignment, Drain, NewElectorate, NewGroup, PrimaryQuery, Status, Switchover, SwitchoverPlan, Told,
-    WatchQuery,
+    Assignment, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Status, Switchover, SwitchoverPlan,
+    Told, WatchQuery,
 };
 use regent_proto::convert::ConvertError;
 use regent_proto::v1;
@@ -34,8 +34,13 @@ fn assignment() -> v1::Assignment {
 }
 
 fn group() -> v1::Group {
-    let terms =
-        v1::Terms { ttl_us: 250_000, suspicion_us: 400_000, mode: "async".into(), max_promotion_lag: 1 };
+    let terms = v1::Terms {
+        ttl_us: 250_000,
+        suspicion_us: 400_000,
+        mode: "async".into(),
+        max_promotion_lag: 1,
+        policy: "block".into(),
+    };
     v1::Group {
         name: "orders".into(),
         revision: 1,
@@ -97,6 +102,17 @@ fn what_is_asked() {
         max_promotion_lag: Some(9),
         first: Some("east".into()),
         electorate: vec![1, 3],
+        policy: Some("degrade".into()),
+    });
+    unchanged::<_, NewGroup>(v1::CreateGroupRequest {
+        group: "orders".into(),
+        mode: Some("sync 2".into()),
+        ..Default::default()
+    });
+    unchanged::<_, NewMode>(v1::SetModeRequest {
+        group: "orders".into(),
+        mode: "sync 1".into(),
+        policy: Some("block".into()),
     });
 }
 

@@ -40,8 +40,13 @@ fn hello() -> v1::Hello {
 }
 
 fn group() -> v1::Group {
-    let terms =
-        v1::Terms { ttl_us: 250_000, suspicion_us: 400_000, mode: "async".into(), max_promotion_lag: 1 };
+    let terms = v1::Terms {
+        ttl_us: 250_000,
+        suspicion_us: 400_000,
+        mode: "async".into(),
+        max_promotion_lag: 1,
+        ..Default::default()
+    };
     v1::Group { name: "orders".into(), electorate: vec![1], terms: Some(terms), ..Default::default() }
 }
 
@@ -239,7 +244,7 @@ fn requests_that_cannot_be_meant() {
     refused::<_, NewGroup>(
         new.clone(),
         |n| n.mode = Some("magic".into()),
-        "mode: expected async, got \"magic\"",
+        "mode: expected async, or sync with how many confirm: sync 1, got \"magic\"",
     );
     refused::<_, NewGroup>(
         new,

@@ -10,7 +10,7 @@ use crate::postgres::Postgres;
 use crate::words::{electorate, group, instance, node};
 use crate::world::{Host, Node, Parts, World};
 use regent_core::agent::Agent;
-use regent_core::command::{self, Command, Mode, Terms};
+use regent_core::command::{self, Command, Terms};
 use regent_core::ids::{Epoch, RegionName};
 use regent_core::state::State;
 use regent_core::time::Time;
@@ -71,7 +71,7 @@ fn founded(config: &Config) -> State {
     }
     let (group, succession) = (group(), vec![instance(1), instance(2)]);
     let revision = state.groups[&group].revision;
-    let heirs = Command::SetSuccession { group, epoch: Epoch(1), revision, succession };
+    let heirs = Command::SetSuccession { group, epoch: Epoch(1), revision, succession, offer: None };
     state.apply(&heirs).expect("a command that is in order");
     state
 }
@@ -79,8 +79,7 @@ fn founded(config: &Config) -> State {
 fn commands(config: &Config) -> Vec<Command> {
     let region = RegionName::new("r").expect("a valid name");
     let place = command::Node { region, address: "r:1".to_owned() };
-    let terms =
-        Terms { ttl: TTL, suspicion: config.suspicion, mode: Mode::Async, max_promotion_lag: 1 << 20 };
+    let terms = Terms { ttl: TTL, suspicion: config.suspicion, ..Terms::default() };
     let mut all: Vec<Command> =
         (0..config.nodes).map(|at| Command::SetNode { id: node(at), node: place.clone() }).collect();
     all.push(Command::CreateGroup { group: group(), terms, electorate: electorate(&[0, 1, 2]), first: None });

@@ -1,9 +1,10 @@
 //! A Postgres that does at once what it is told, and never fails: what an agent does with a bad one is not checked here.
 
 use crate::words::instance;
-use regent_core::agent::{Observation, Task, Upstream};
+use regent_core::agent::{Observation, Task, Upstream, Waits};
 use regent_core::ids::{Epoch, InstanceName, Lsn, Position};
 use regent_core::message::Role;
+use regent_core::time::Time;
 use std::collections::BTreeMap;
 
 /// The most instances of any configuration.
@@ -28,6 +29,7 @@ impl Postgres {
     /// What its agent sees.
     pub fn observe(&self) -> Observation {
         Observation {
+            at: Time::ZERO,
             role: self.role,
             was_primary: self.was_primary,
             streaming: self.role == Role::Standby && self.following.is_some(),
@@ -37,6 +39,7 @@ impl Postgres {
             standbys: self.standbys(),
             system_id: Some(7),
             gate_armed: true,
+            waits: Some(Waits::default()),
             trouble: String::new(),
         }
     }
@@ -68,6 +71,8 @@ impl Postgres {
             Task::StartStandby(upstream) => {
                 (self.role, self.following) = (Role::Standby, upstream.clone());
             }
+            // All that is checked here is `async`, where nobody is waited for.
+            Task::Synchronise(_) => {}
             Task::Follow(upstream) => self.following = Some(upstream.clone()),
             Task::Checkpoint { .. } => {}
             Task::StopImmediately | Task::StopCleanly => self.stop(),

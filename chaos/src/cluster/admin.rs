@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use regent_client::{Client, Error, GroupName, GroupStatus, InstanceName, InstanceStatus, NewGroup, NodeId};
+use anyhow::{Context, bail, ensure};
+use regent_client::{
+    Client, Error, GroupName, GroupStatus, InstanceName, InstanceStatus, NewGroup, NewMode, NodeId,
+};
 use regent_client::{Options, Status, Switchover};
 use regent_core::message::Role;
+use regent_core::replication::Mode;
 use regent_world::history::Log;
 
 use super::Cluster;
@@ -101,6 +104,20 @@ impl Admin {
             Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Changes when commits are acknowledged.
+    pub async fn set_mode(&self, mode: Mode) -> anyhow::Result<()> {
+        self.client.set_mode(NewMode { group: group()?, mode, policy: None }).await?;
+        Ok(())
+    }
+
+    /// Fails while the group does not keep yet what its mode promises.
+    pub async fn in_force(&self) -> anyhow::Result<()> {
+        let status = self.client.status(&[group()?]).await?;
+        let one = status.groups.first().context("the node does not know the group")?;
+        ensure!(one.group.terms.mode == Mode::Async || one.group.offered > 0, "{:?}", one.troubles);
+        Ok(())
     }
 
     /// Moves the primary.

@@ -10,14 +10,19 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use crate::cluster::admin::{Admin, insist};
 use crate::cluster::topology::RoundTrips;
 use fault::Fault;
+use regent_core::replication::Mode;
+use setup::ANSWER;
 use trial::Trials;
 
 /// What to run.
 pub struct Plan {
     /// Distances between the regions.
     pub round_trips: RoundTrips,
+    /// When commits are acknowledged.
+    pub mode: Mode,
     /// The faults, in turn.
     pub faults: Vec<Fault>,
     /// How often each.
@@ -32,6 +37,9 @@ pub struct Plan {
 pub async fn run(plan: Plan) -> anyhow::Result<bool> {
     report::title(&plan);
     let (cluster, account) = setup::start(plan.round_trips).await?;
+    let admin = Admin::of(&cluster)?;
+    insist("changing the mode", ANSWER, async || admin.set_mode(plan.mode).await).await?;
+    insist("the mode in force", ANSWER, async || admin.in_force().await).await?;
     let mut trials = Trials::new(cluster, account)?;
     let outcome = run_trials(&plan, &mut trials).await;
     if !matches!(outcome, Ok(true)) {

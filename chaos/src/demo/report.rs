@@ -130,6 +130,7 @@ pub fn figures(plan: &Plan, trials: &[Trial]) -> Value {
         json!({ "fault": fault, "trials": gaps().count(), "gap_ms": Spread::of(gaps()), "limit_ms": fault.limit().as_millis() as u64 })
     };
     json!({
+        "mode": plan.mode.to_string(),
         "round_trips_ms": plan.round_trips.ms(),
         "good": trials.iter().all(Trial::good),
         "valid": trials.iter().all(|trial| trial.lateness.valid()),

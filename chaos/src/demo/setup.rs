@@ -15,7 +15,8 @@ use crate::workload::{Account, Table};
 
 /// initdb and two copies of it on a busy machine.
 const WHOLE: Duration = Duration::from_secs(180);
-const ANSWER: Duration = Duration::from_secs(60);
+/// The same for an answer of the nodes.
+pub(super) const ANSWER: Duration = Duration::from_secs(60);
 
 /// Starts the regions, creates the group, waits until all stream, and lets the writers in.
 pub async fn start(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)> {

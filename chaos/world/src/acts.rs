@@ -6,6 +6,7 @@ use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::command::Command;
 use regent_core::ids::{Epoch, InstanceName, NodeId, RegionName, Revision};
 use regent_core::message::{Solicit, ToNode};
+use regent_core::replication::{Mode, Offer, Policy, check_change};
 use regent_core::switchover::{WAIT, Wish, check};
 use regent_core::vote::Reason;
 
@@ -123,6 +124,19 @@ impl World {
         self.propose(leader, Command::SetDesiredElectorate { group, electorate });
     }
 
+    /// A person asks the leader for another mode.
+    pub(crate) fn set_mode(&mut self, group: usize, mode: Mode, policy: Policy) {
+        let Some(leader) = self.raft.leader else { return self.say(|_| "no leader to ask".to_owned()) };
+        let now = self.local(leader);
+        let peer = &self.nodes[leader];
+        let name = self.groups[group].clone();
+        let Some(known) = peer.state.groups.get(&name) else { return };
+        match check_change(known, peer.view.group(&name), mode, now) {
+            Ok(()) => self.propose(leader, Command::SetMode { group: name, mode, policy }),
+            Err(why) => self.say(|_| format!("refused: {why}")),
+        }
+    }
+
     /// A node asks all witnesses for a vote, as a leader would that sees things so.
     pub(crate) fn solicit(&mut self, by: NodeIndex, epoch: Epoch, named: &InstanceName) {
         let group = self.hosts[self.host_index(named)].me.group.clone();
@@ -135,13 +149,19 @@ impl World {
     }
 
     /// Somebody proposes a succession that was decided on `back` revisions ago.
-    pub(crate) fn propose_succession(&mut self, epoch: Epoch, back: u64, succession: Vec<InstanceName>) {
+    pub(crate) fn propose_succession(
+        &mut self,
+        epoch: Epoch,
+        back: u64,
+        succession: Vec<InstanceName>,
+        offer: Option<Offer>,
+    ) {
         let Some(leader) = self.raft.leader else { return self.say(|_| "no leader to ask".to_owned()) };
         let Some(first) = succession.first() else { return };
         let group = self.hosts[self.host_index(first)].me.group.clone();
         let Some(known) = self.raft.state.groups.get(&group) else { return };
         let revision = Revision(known.revision.0.saturating_sub(back));
-        self.propose(leader, Command::SetSuccession { group, epoch, revision, succession });
+        self.propose(leader, Command::SetSuccession { group, epoch, revision, succession, offer });
     }
 
     /// How an instance is written.

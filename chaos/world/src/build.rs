@@ -87,6 +87,7 @@ impl World {
             durable: None,
             postgres: Postgres::new(),
             gate: None,
+            confirm: 0,
             said_open: false,
             receives: None,
             probing: None,

@@ -9,6 +9,7 @@ use crate::invariants::HostId;
 use crate::invariants::loss_is_accounted::Row;
 use crate::world::{Happening, NodeIndex, World};
 use regent_core::message::Role;
+use regent_core::replication::Mode;
 
 /// How long a commit waits at the gate.
 const COMMIT_WAIT: u64 = 1_000 * MS;
@@ -150,14 +151,20 @@ impl World {
                 };
                 self.at(self.now + pause, Happening::WriteSteps(write));
             }
+            Step::Answers if !host.confirmed(write.row.map_or(0, |row| row.end)) => {
+                // The backend sleeps until its standbys have confirmed, for as long as its client likes.
+                self.at(self.now + AGAIN / 5, Happening::WriteSteps(write));
+            }
             Step::Answers => {
                 let epoch = open.unwrap_or_default();
-                let group = host.group;
+                let (group, in_force) = (host.group, host.in_force());
+                let logged = self.raft.state.groups.get(&self.groups[group]);
+                let kept = in_force && logged.is_some_and(|group| group.terms.mode != Mode::Async);
                 let (judged, found) = self.invariants.of(group);
                 judged.writable.acknowledged(epoch, write.begun, found);
                 judged.reads.known(epoch);
                 if let Some(row) = write.row {
-                    judged.loss.acknowledged(row);
+                    judged.loss.acknowledged(row, kept);
                 }
                 self.tally.acknowledged[group] += 1;
                 self.write_answers(&write);

@@ -237,7 +237,8 @@ impl World {
                 let host = &self.hosts[named];
                 let known = self.raft.state.groups.get(&host.me.group);
                 let epoch = known.map_or(Epoch(0), |known| known.epoch);
-                self.propose_succession(epoch, back, vec![host.me.instance.clone()]);
+                let succession = vec![host.me.instance.clone()];
+                self.propose_succession(epoch, back, succession, None);
             }
         }
     }

@@ -39,6 +39,8 @@ pub struct Host {
     pub postgres: Postgres,
     /// The lease file, which outlives the agent: the epoch and the end.
     pub gate: Option<(Epoch, Time)>,
+    /// What else it says: the places of those who must have flushed what is acknowledged.
+    pub confirm: u64,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
     /// The last timeline it has received as a standby that every witness hears, and since when without a break.
@@ -50,6 +52,19 @@ pub struct Host {
 }
 
 impl Host {
+    /// Whether all have confirmed a commit that ends there whose places the gate was told.
+    pub fn confirmed(&self, end: u64) -> bool {
+        let places = self.durable.as_ref().map_or(&[][..], |kept| &kept.places);
+        let of = |place: usize| places.get(place).and_then(|name| self.postgres.said.get(name));
+        let asked = (0..64).filter(|place| self.confirm >> place & 1 == 1);
+        asked.into_iter().all(|place| of(place).is_some_and(|said| *said >= end))
+    }
+
+    /// Whether `sync` is in force: what is acknowledged now may never be lost.
+    pub fn in_force(&self) -> bool {
+        self.durable.as_ref().and_then(|kept| kept.confirmers.as_ref()).is_some_and(|of| of.in_force)
+    }
+
     /// The epoch under which commits pass now, by the clock of its machine.
     pub fn open(&self, now: u64) -> Option<Epoch> {
         self.gate.filter(|(_, end)| self.clock.read(now) < *end).map(|(epoch, _)| epoch)
@@ -78,8 +93,11 @@ impl World {
 
     /// An agent is told what its Postgres is doing, and who streams from it.
     fn host_looks(&mut self, who: HostId) -> Vec<Effect> {
-        let mut seen = self.hosts[who].postgres.observe();
-        if seen.role == Role::Primary {
+        let host = &self.hosts[who];
+        let now = host.clock.read(self.now);
+        let mut seen = host.postgres.observe(now);
+        // Where commits wait for standbys, what those have said counts, and when it has come; else it is not kept.
+        if seen.role == Role::Primary && !self.confirms_count(who) {
             let group = &self.members[self.hosts[who].group];
             let streams = |standby: &&HostId| {
                 let postgres = &self.hosts[**standby].postgres;
@@ -91,16 +109,17 @@ impl World {
             };
             seen.standbys = group.iter().filter(streams).map(at).collect();
         }
-        let host = &mut self.hosts[who];
-        let now = host.clock.read(self.now);
-        host.agent.step(Event::Observed(seen), now)
+        self.hosts[who].agent.step(Event::Observed(seen), now)
     }
 
     /// An agent does one thing.
     pub(crate) fn host_acts(&mut self, who: HostId, effect: Effect) {
         match effect {
             Effect::Persist(durable) => self.host_persists(who, *durable),
-            Effect::Open { epoch, deadline } => self.open_gate(who, epoch, deadline),
+            Effect::Open { epoch, deadline, confirm } => {
+                self.hosts[who].confirm = confirm;
+                self.open_gate(who, epoch, deadline);
+            }
             Effect::Close => self.close_gate(who),
             Effect::Send(id, message) => self.tell_witness(who, id, message),
             Effect::Start(task) => self.start_task(who, task),
@@ -263,6 +282,7 @@ impl World {
                 Note::HandingOver(epoch, to) => format!("hands {epoch} over to {}", inst(to)),
                 Note::CalledOff(to, why) => format!("calls off handing over to {}: {why}", inst(to)),
                 Note::Kept(tail) => format!("keeps timeline {} from {}", tail.timeline, tail.from.0),
+                Note::WaitsFor(names) => format!("has commits wait for {}", insts(names)),
                 Note::Begins(task, why) => format!("{}: {why}", words_of(task)),
                 Note::Failed(task, why) => format!("fails ({}): {why}", words_of(task)),
             };
@@ -298,6 +318,7 @@ impl World {
     pub(crate) fn kill_host(&mut self, who: HostId) {
         self.kill_agent(who);
         self.hosts[who].postgres.stop();
+        self.hosts[who].confirm = 0;
         self.close_gate(who);
     }
 

@@ -3,9 +3,10 @@
 
 use crate::clock::MS;
 use crate::invariants::HostId;
-use regent_core::agent::{Observation, Task, Upstream};
-use regent_core::ids::{Epoch, Lsn, Position};
+use regent_core::agent::{Observation, Task, Upstream, Waits};
+use regent_core::ids::{Epoch, InstanceName, Lsn, Position};
 use regent_core::message::Role;
+use regent_core::time::Time;
 use std::collections::BTreeMap;
 
 /// One timeline.
@@ -53,6 +54,10 @@ pub struct Postgres {
     pub life: u64,
     /// The epoch under which it last became primary by promotion or initialisation.
     pub stint: Epoch,
+    /// Whom it waits for at a commit.
+    pub waits: Waits,
+    /// How far each standby that receives from it has said to have flushed, in this life.
+    pub said: BTreeMap<InstanceName, u64>,
     /// The task under way, by number.
     pub task: Option<(Task, u64)>,
     /// What it was before the directory began to be replaced.
@@ -84,6 +89,8 @@ impl Postgres {
             system_id: None,
             life: 1,
             stint: Epoch(0),
+            waits: Waits::default(),
+            said: BTreeMap::new(),
             task: None,
             role_before: None,
             broken: false,
@@ -99,19 +106,21 @@ impl Postgres {
         self.history.last().map_or(0, |branch| branch.timeline)
     }
 
-    /// What its agent sees.
-    pub fn observe(&self) -> Observation {
+    /// What its agent sees at that moment of its clock.
+    pub fn observe(&self, at: Time) -> Observation {
         let (end, flushed) = (Lsn(self.lsn), Lsn(self.flushed));
         Observation {
+            at,
             role: self.role,
             was_primary: self.was_primary,
             broken: false,
             streaming: self.streaming,
             following: self.following.as_ref().map(|(upstream, _)| upstream.clone()),
             position: Position { timeline: self.timeline(), received: end, flushed, replayed: flushed },
-            standbys: BTreeMap::new(), // the world knows them
+            standbys: self.said.iter().map(|(name, said)| (name.clone(), Lsn(*said))).collect(),
             system_id: self.system_id,
             gate_armed: true,
+            waits: Some(self.waits.clone()),
             trouble: String::new(),
         }
     }
@@ -136,6 +145,7 @@ impl Postgres {
             self.lsn = self.flushed;
         }
         self.life += 1;
+        self.said.clear();
         self.streaming = false;
         self.shipped = None;
         self.hung = false;
@@ -216,6 +226,7 @@ impl Postgres {
                 (self.role, self.streaming, self.following) = (Role::Primary, false, None);
                 self.shipped = None;
             }
+            Task::Synchronise(waits) => self.waits = waits.clone(),
             Task::Follow(_) => {
                 self.following = upstream;
                 self.streaming = false; // what it receives from now on is from another
@@ -243,6 +254,7 @@ pub fn duration(task: &Task) -> u64 {
         Task::Promote => 60,
         Task::Follow(_) => 20,
         Task::Checkpoint { .. } => 30,
+        Task::Synchronise(_) => 10,
         Task::StopImmediately => 10,
         Task::StopCleanly => 50,
     }

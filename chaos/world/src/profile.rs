@@ -80,6 +80,8 @@ pub struct Profile {
     pub lasts_ms: (u64, u64),
     /// How they are chosen.
     pub plan: Plan,
+    /// Whether the groups are in `sync`.
+    pub sync: bool,
 }
 
 /// Everything at once: the default.
@@ -92,6 +94,7 @@ const SWARM: Profile = Profile {
     faults: (5, 50),
     lasts_ms: (5_000, 40_000),
     plan: Plan::Swarm,
+    sync: false,
 };
 
 const SMALL: Profile = Profile {
@@ -114,6 +117,7 @@ const FAILOVER: Profile = Profile {
     faults: (25, 25),
     lasts_ms: (60_000, 60_000),
     plan: Plan::Failovers,
+    sync: false,
 };
 
 const LEADERLESS: Profile = Profile {
@@ -125,6 +129,7 @@ const LEADERLESS: Profile = Profile {
     faults: (4, 8),
     lasts_ms: (30_000, 60_000),
     plan: Plan::Leaderless,
+    sync: false,
 };
 
 const CALM: Profile = Profile {
@@ -136,6 +141,7 @@ const CALM: Profile = Profile {
     faults: (0, 4),
     lasts_ms: (20_000, 60_000),
     plan: Plan::Bystanders,
+    sync: false,
 };
 
 const ISOLATION: Profile = Profile {
@@ -147,11 +153,28 @@ const ISOLATION: Profile = Profile {
     faults: (5, 30),
     lasts_ms: (10_000, 30_000),
     plan: Plan::OneGroup,
+    sync: false,
+};
+
+const SYNC: Profile = Profile {
+    name: "sync",
+    about: "the small world in sync: nothing acknowledged may be lost, whatever befalls it",
+    regions: (3, 5),
+    instances: (3, 4),
+    sync: true,
+    ..SMALL
+};
+
+const SYNC_FAILOVER: Profile = Profile {
+    name: "sync-failover",
+    about: "in sync, the region of the primary is lost, again and again",
+    sync: true,
+    ..FAILOVER
 };
 
 impl Profile {
     /// All of them; the first is the default.
-    pub const ALL: [Profile; 6] = [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION];
+    pub const ALL: [Profile; 8] = [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER];
 
     /// The one of that name.
     pub fn named(name: &str) -> Option<Profile> {

@@ -8,6 +8,7 @@ use regent_core::command::Command;
 use regent_core::ids::GroupName;
 use regent_core::message::ToNode;
 use regent_core::plan::{Action, plan};
+use regent_core::replication::Mode;
 use regent_core::state::{Applied, State};
 use regent_core::tail::Tail;
 use regent_core::witness;
@@ -287,6 +288,10 @@ impl World {
     }
 
     fn judge_logged(&mut self, command: &Command) {
+        if let Command::SetMode { group, mode: Mode::Async, .. } = command {
+            let group = self.group_index(group);
+            return self.invariants.groups[group].loss.mode_loosened();
+        }
         let name = match command {
             Command::Begin { group, .. } => group,
             Command::Record { certificate, .. } => certificate.group(),
@@ -311,7 +316,11 @@ fn entry(command: &Command) -> String {
         Command::Register { instance, .. } => format!("instance {}", inst(instance)),
         Command::Begin { primary, .. } => format!("epoch 1 begins, primary {}", inst(primary)),
         Command::SetSystem { system_id, .. } => format!("system {system_id}"),
-        Command::SetSuccession { succession, .. } => format!("succession {}", insts(succession)),
+        Command::SetSuccession { succession, offer: None, .. } => format!("succession {}", insts(succession)),
+        Command::SetSuccession { succession, offer: Some(offer), .. } => {
+            format!("succession {} of offer {}", insts(succession), offer.version)
+        }
+        Command::SetMode { mode, policy, .. } => format!("mode {mode}, {policy}"),
         Command::SetDesiredElectorate { electorate: to, .. } => {
             format!("the electorate shall be {}", electorate(to))
         }

@@ -3,12 +3,13 @@
 use crate::chance::Chance;
 use crate::clock::MS;
 use crate::history::{Log, linearizable_assignment};
-use crate::invariants::Theorem;
 use crate::invariants::heals::{self, Lack};
+use crate::invariants::{HostId, Theorem};
 use crate::profile::{Plan, Profile};
 use crate::world::World;
 use regent_core::message::Role;
 use regent_core::quorum::is_majority;
+use regent_core::replication::{Mode, Policy};
 use std::time::Duration;
 
 /// How long a group may take, beyond ten suspicions, until it writes again.
@@ -95,11 +96,17 @@ impl World {
     }
 
     /// Whether what is left of a group can recover at all: a majority of its witnesses is left, and an instance with
-    /// data that a majority of them may name.
+    /// data that a majority of them may name, and who confirms its commits where they wait for that.
     fn can(&self, group: usize, away: &[usize]) -> bool {
         let Some(known) = self.raft.state.groups.get(&self.groups[group]) else { return false };
         if away.is_empty() {
             return true;
+        }
+        // Where commits wait for a standby, one has to be left beside the primary.
+        let here = |who: &&HostId| !away.contains(&self.links.region(self.hosts[**who].end));
+        let waits = known.terms.mode != Mode::Async && known.terms.policy == Policy::Block;
+        if waits && self.members[group].iter().filter(here).count() < 2 {
+            return false;
         }
         let left: Vec<_> = self.nodes.iter().enumerate().filter(|(at, _)| !away.contains(at)).collect();
         let standings: Vec<_> = left

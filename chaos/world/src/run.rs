@@ -10,6 +10,7 @@ use crate::topology::{self, Topology};
 use crate::world::{Happening, World};
 use regent_core::command::Command;
 use regent_core::ids::{GroupName, InstanceName};
+use regent_core::replication::Mode;
 use std::time::Duration;
 
 /// How long a new world may take until all stream.
@@ -142,7 +143,12 @@ fn settles(world: &mut World) -> bool {
     let ready = |world: &World| {
         (0..world.groups.len()).all(|group| {
             let known = world.raft.state.groups.get(&world.groups[group]);
-            let whole = known.is_some_and(|known| known.succession.len() + 1 == known.instances.len());
+            let whole = known.is_some_and(|known| {
+                let standbys = known.instances.len().saturating_sub(1);
+                let wanted =
+                    if known.terms.mode == Mode::Async { standbys } else { known.terms.mode.count() };
+                known.primary.is_some() && known.succession.len() == wanted.min(standbys)
+            });
             whole && world.recorded(group) && world.idle(group).is_empty()
         })
     };

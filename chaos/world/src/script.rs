@@ -8,6 +8,7 @@ use crate::words::node_id;
 use crate::world::{NodeIndex, Proc, World};
 use regent_core::command::{Command, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
+use regent_core::replication::{Mode, Offer, Policy};
 
 /// Plays a script. Returns the transcript, and what was broken.
 pub fn play(text: &str) -> (String, Vec<String>) {
@@ -69,12 +70,25 @@ fn region(text: &str) -> usize {
     usize::from(letter.expect("a region") - b'a')
 }
 
+fn mode(how: &[&str]) -> (Mode, Policy) {
+    match *how {
+        ["async"] => (Mode::Async, Policy::Block),
+        ["sync", count] => (Mode::Sync { count: count.parse().expect("a small number") }, Policy::Block),
+        ["sync", count, "degrade"] => (mode(&["sync", count]).0, Policy::Degrade),
+        _ => panic!("no such mode: {how:?}"),
+    }
+}
+
 impl World {
     /// Does what one line says.
     fn command(&mut self, words: &[&str]) {
         match *words {
             ["nodes", ref names @ ..] => names.iter().for_each(|name| self.script_node(name)),
-            ["group", group, ref names @ ..] => self.script_group(group, names),
+            ["group", group, ref names @ ..] => self.script_group(group, Terms::default(), names),
+            ["sync", "group", group, ref names @ ..] => {
+                let terms = Terms { mode: Mode::Sync { count: 1 }, ..Terms::default() };
+                self.script_group(group, terms, names);
+            }
             ["clock", who, ppm, offset] => self.set_clock(who, ppm, span(offset)),
             ["settle"] => self.settle(),
             ["run", time] => self.run(span(time)),
@@ -120,7 +134,27 @@ impl World {
             ["solicit", by, epoch, who] => self.solicit(at(by), Epoch(number(epoch, "")), &name(who)),
             ["propose", "succession", epoch, revision, ref names @ ..] => {
                 let succession = names.iter().map(|text| name(text)).collect();
-                self.propose_succession(Epoch(number(epoch, "")), number(revision, "-back"), succession);
+                self.propose_succession(
+                    Epoch(number(epoch, "")),
+                    number(revision, "-back"),
+                    succession,
+                    None,
+                );
+            }
+            ["propose", "offer", version, epoch, revision, ref names @ ..] => {
+                let succession: Vec<InstanceName> = names.iter().map(|text| name(text)).collect();
+                let members = succession.iter().cloned().collect();
+                let offer = Some(Offer { version: number(version, ""), members });
+                let (epoch, back) = (Epoch(number(epoch, "")), number(revision, "-back"));
+                self.propose_succession(epoch, back, succession, offer);
+            }
+            ["mode", "of", of, ref how @ ..] => {
+                let (mode, policy) = mode(how);
+                self.set_mode(self.group_index(&group(of)), mode, policy);
+            }
+            ["client", "of", of, "at", place, time] => {
+                let group = self.group_index(&group(of));
+                self.add_client(group, at(place), self.members[group][0], span(time));
             }
             ["status"] => self.status(),
             ["expect", ref what @ ..] => self.expect(what),
@@ -152,7 +186,7 @@ impl World {
     }
 
     /// Creates a group, governed by the first three nodes, with instances in regions of their own or `X@a`.
-    fn script_group(&mut self, name_of: &str, names: &[&str]) {
+    fn script_group(&mut self, name_of: &str, terms: Terms, names: &[&str]) {
         if self.raft.leader.is_none() {
             let quiet = std::mem::replace(&mut self.quiet, true);
             self.lead(Some(0));
@@ -169,7 +203,7 @@ impl World {
             leader,
             Command::CreateGroup {
                 group: group(name_of),
-                terms: Terms::default(),
+                terms,
                 electorate: self.nodes.iter().map(|peer| peer.id).take(3).collect(),
                 first: placed.first().map(|(who, _)| who.clone()),
             },

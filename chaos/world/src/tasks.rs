@@ -8,6 +8,7 @@ use crate::world::{Happening, Mail, World};
 use regent_core::agent::Task;
 use regent_core::ids::Epoch;
 use regent_core::message::Role;
+use regent_core::replication::Mode;
 
 /// How long it is tried to stop what does not die.
 const UNKILLABLE: u64 = 500 * MS;
@@ -114,6 +115,8 @@ impl World {
             self.look_for_heirs(who);
             let postgres = &mut self.hosts[who].postgres;
             postgres.flush();
+            self.says_flushed(who);
+            let postgres = &mut self.hosts[who].postgres;
             if (changed || looks_now) && !postgres.hung {
                 self.mail_host(who, Mail::Observed);
             }
@@ -159,6 +162,43 @@ impl World {
             postgres.shipped = sends.then_some(next);
         }
         !std::mem::replace(&mut postgres.streaming, true)
+    }
+
+    /// A standby that receives says how far it has flushed; one that does not is no standby of anybody any more.
+    fn says_flushed(&mut self, who: HostId) {
+        let host = &self.hosts[who];
+        let name = host.me.instance.clone();
+        let upstream = host.postgres.following.as_ref().map(|(_, upstream)| *upstream);
+        let upstream = upstream.filter(|_| host.postgres.streaming);
+        for other in self.members[host.group].clone() {
+            if Some(other) != upstream {
+                self.hosts[other].postgres.said.remove(&name);
+            }
+        }
+        let Some(to) = upstream.filter(|to| self.confirms_count(*to)) else { return };
+        let (life, end) = (self.hosts[to].postgres.life, self.hosts[who].postgres.flushed);
+        let way = self.links.delay(self.hosts[who].end, self.hosts[to].end);
+        self.at(self.now + way, Happening::Confirms(who, to, life, end));
+    }
+
+    /// Whether it matters what the standbys of that one say.
+    pub(crate) fn confirms_count(&self, who: HostId) -> bool {
+        let host = &self.hosts[who];
+        let known = self.raft.state.groups.get(&host.me.group);
+        known.is_some_and(|group| group.terms.mode != Mode::Async) || host.confirm != 0
+    }
+
+    /// What a standby has flushed is known to who it receives from, if it still does.
+    pub(crate) fn confirms(&mut self, who: HostId, to: HostId, life: u64, end: u64) {
+        let standby = &self.hosts[who];
+        let follows = standby.postgres.following.as_ref().is_some_and(|(_, of)| *of == to);
+        let name = standby.me.instance.clone();
+        let joined = self.links.joined(standby.end, self.hosts[to].end);
+        let primary = &mut self.hosts[to].postgres;
+        if follows && joined && primary.life == life && primary.role == Role::Primary {
+            let said = primary.said.entry(name).or_default();
+            *said = end.max(*said);
+        }
     }
 
     /// Postgres dies.

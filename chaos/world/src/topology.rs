@@ -4,9 +4,10 @@ use crate::chance::Chance;
 use crate::clock::{Clock, MS};
 use crate::profile::{Plan, Profile};
 use crate::world::Settings;
-use regent_core::command::{Mode, Terms};
+use regent_core::command::Terms;
 use regent_core::ids::NodeId;
 use regent_core::quorum::Electorate;
+use regent_core::replication::{Mode, Policy};
 use std::time::Duration;
 
 /// The rate error that the promise assumes clocks to have at most, in millionths.
@@ -117,6 +118,11 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
     if profile.plan == Plan::Failovers {
         terms = Terms::default();
         clients.iter_mut().for_each(|(_, pause)| *pause = 100 * MS);
+    }
+    if profile.sync {
+        let count = if profile.plan == Plan::Swarm { chance.of(&[1, 1, 2]) } else { 1 };
+        terms.mode = Mode::Sync { count };
+        terms.policy = if chance.once_in(4) { Policy::Degrade } else { Policy::Block };
     }
     GroupPlan { terms, electorate, instances, clients }
 }

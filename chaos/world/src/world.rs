@@ -84,6 +84,8 @@ pub enum Happening {
     Relink(HostId, NodeIndex),
     /// A task ends.
     TaskEnds(HostId, u64),
+    /// A standby's word of how far it has flushed reaches who it receives from, in that life: from, to, life, position.
+    Confirms(HostId, HostId, u64, u64),
     /// A lease may be over.
     Lapse(HostId, Time),
     /// A proposal of that term comes back.
@@ -324,6 +326,7 @@ impl World {
             Happening::Linked(who, node) => self.linked(who, node),
             Happening::Relink(who, node) => self.link(who, node),
             Happening::TaskEnds(who, run) => self.task_ends(who, run),
+            Happening::Confirms(who, to, life, end) => self.confirms(who, to, life, end),
             Happening::Lapse(who, deadline) => self.lapse(who, deadline),
             Happening::Commit(term, command) => self.commit(term, command),
             Happening::Plan => {

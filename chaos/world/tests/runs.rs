@@ -30,6 +30,12 @@ fn failovers_are_sound() {
 }
 
 #[test]
+fn in_sync_nothing_acknowledged_is_lost() {
+    sound("sync", 0..150);
+    sound("sync-failover", 0..5);
+}
+
+#[test]
 fn losing_the_leader_costs_nothing() {
     sound("leaderless", 0..20);
 }

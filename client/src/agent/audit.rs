@@ -81,6 +81,14 @@ impl Audit {
                 json!({ "event": "tail_kept", "epoch": tail.epoch, "timeline": timeline, "from": from.to_string(),
                         "to": to.to_string(), "bytes": bytes, "commits": commits, "kept": kept })
             }
+            Note::WaitsFor(names) => {
+                let who: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+                tracing::warn!(
+                    "commits wait for {}",
+                    if who.is_empty() { "nobody".to_owned() } else { who.join(", ") }
+                );
+                json!({ "event": "waits_for", "instances": names })
+            }
             Note::Begins(task, why) => {
                 tracing::info!("{}: it {why}", words(task));
                 json!({ "event": "task", "task": words(task), "reason": why })
@@ -118,6 +126,7 @@ fn words(task: &Task) -> String {
         Task::StartStandby(Some(of)) => format!("starting Postgres as standby of {}", of.instance),
         Task::StartStandby(None) => "starting Postgres as standby".to_owned(),
         Task::Promote => "promoting Postgres".to_owned(),
+        Task::Synchronise(_) => "changing whom commits wait for".to_owned(),
         Task::Follow(of) => format!("following {}", of.instance),
         Task::Checkpoint { .. } => "making a checkpoint".to_owned(),
         Task::StopImmediately => "stopping Postgres at once".to_owned(),

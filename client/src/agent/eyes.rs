@@ -1,9 +1,11 @@
 //! What Postgres is doing, looked at every 50 ms and whenever something was done to it.
 
+use crate::gate::boottime_ns;
 use crate::postgres::{self, Directory, Server};
 use regent_core::agent::{Event, Observation, Upstream};
 use regent_core::ids::{InstanceName, Lsn, Position};
 use regent_core::message::Role;
+use regent_core::time::Time;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -147,10 +149,13 @@ struct Eyes {
 impl Eyes {
     /// `None` when nothing can be said: the server runs but was never seen to answer.
     async fn see(&mut self, facts: Facts) -> Option<Observation> {
+        let at = Time(boottime_ns());
         let seen = self.server.observe().await;
         let observed = match (seen.pid, seen.in_recovery) {
             (None, _) => self.directory(facts.stale).await,
-            (Some(_), Some(recovering)) if seen.accepting => Some(running(seen, recovering, facts.following)),
+            (Some(_), Some(recovering)) if seen.accepting => {
+                Some(running(seen, recovering, facts.following, at))
+            }
             (Some(_), _) => self.mute(seen.trouble),
         };
         self.last = observed.clone().or(self.last.take());
@@ -160,7 +165,8 @@ impl Eyes {
     /// Running and not answering: what it was, with the trouble.
     fn mute(&self, trouble: Option<String>) -> Option<Observation> {
         let last = self.last.clone().filter(|last| matches!(last.role, Role::Primary | Role::Standby))?;
-        Some(Observation { streaming: false, trouble: trouble.unwrap_or_default(), ..last })
+        let trouble = trouble.unwrap_or_default();
+        Some(Observation { streaming: false, standbys: BTreeMap::new(), trouble, ..last })
     }
 
     async fn directory(&mut self, stale: bool) -> Option<Observation> {
@@ -206,9 +212,15 @@ fn stopped(cluster: &postgres::Cluster) -> Observation {
     }
 }
 
-fn running(seen: postgres::Observation, recovering: bool, following: Option<Followed>) -> Observation {
+fn running(
+    seen: postgres::Observation,
+    recovering: bool,
+    following: Option<Followed>,
+    at: Time,
+) -> Observation {
     let place = |lsn: Option<postgres::Lsn>| Lsn(lsn.map_or(0, |lsn| lsn.0));
     Observation {
+        at,
         role: if recovering { Role::Standby } else { Role::Primary },
         was_primary: !recovering,
         broken: false,
@@ -225,19 +237,18 @@ fn running(seen: postgres::Observation, recovering: bool, following: Option<Foll
             flushed: place(seen.flushed),
             replayed: place(seen.replayed),
         },
-        standbys: standbys(seen.standbys),
         system_id: seen.system_id,
         gate_armed: seen.gate_armed,
+        waits: seen.synchronous.as_deref().and_then(postgres::places),
+        standbys: seen.standbys.iter().filter_map(standby).collect(),
         trouble: String::new(),
     }
 }
 
-/// Those that stream, by the name of their instance. Who shows up under another name is none of the group's.
-fn standbys(seen: Vec<postgres::Standby>) -> BTreeMap<InstanceName, Lsn> {
-    let streams = seen.into_iter().filter(|standby| standby.state == "streaming");
-    streams
-        .filter_map(|standby| {
-            Some((InstanceName::new(standby.application_name).ok()?, Lsn(standby.flushed?.0)))
-        })
-        .collect()
+/// One that streams, and how far it has flushed. Who shows up under another name is none of the group's; and one that says
+/// to have flushed what was never sent to it has it from elsewhere, and is about to learn that it went another way.
+fn standby(seen: &postgres::Standby) -> Option<(InstanceName, Lsn)> {
+    let (sent, flushed) = (seen.sent?, seen.flushed?);
+    let instance = InstanceName::new(&seen.application_name).ok()?;
+    (seen.state == "streaming" && flushed <= sent).then_some((instance, Lsn(flushed.0)))
 }

@@ -91,6 +91,7 @@ impl Kit {
                 self.start(Role::Standby { upstream }, followed).await
             }
             Task::Promote => self.promote().await,
+            Task::Synchronise(waits) => self.server.set_synchronous_names(&postgres::at_places(waits)).await,
             Task::Follow(of) => {
                 let followed = self.followed(of)?;
                 self.server.follow(&followed.at).await?;

@@ -191,7 +191,10 @@ impl Shell {
         for effect in effects {
             match effect {
                 Effect::Persist(durable) => self.store.save(&durable).await?,
-                Effect::Open { epoch, deadline } => self.lease.open_until(epoch.0, deadline.0),
+                Effect::Open { epoch, deadline, confirm } => {
+                    self.lease.set_confirm(confirm);
+                    self.lease.open_until(epoch.0, deadline.0);
+                }
                 Effect::Close => self.lease.close(),
                 Effect::Send(node, message) => {
                     // A link that does not drain is as good as cut: the witness will notice the silence.

@@ -3,6 +3,7 @@
 use super::print::Format;
 use clap::{Parser, Subcommand};
 use regent_core::ids::{GroupName, InstanceName, RegionName};
+use regent_core::replication::{Mode, Policy};
 use regent_core::switchover::MOST_WAIT;
 use std::time::Duration;
 
@@ -130,9 +131,32 @@ pub enum GroupCommand {
         /// How far behind a standby may be and still take over, in bytes of WAL; without it, 16777216.
         #[arg(long, value_name = "BYTES")]
         max_promotion_lag: Option<u64>,
+        /// When a commit is acknowledged: async, or sync; without it, async.
+        #[arg(long, value_name = "MODE")]
+        mode: Option<Mode>,
+        /// In sync: how many standbys confirm each commit; without it, 1.
+        #[arg(long, value_name = "N", requires = "mode")]
+        sync_count: Option<u8>,
+        /// In sync, while nobody confirms: block commits, or degrade to the primary alone; without it, block.
+        #[arg(long, value_name = "POLICY")]
+        policy: Option<Policy>,
         /// The ids of the nodes that govern it, separated by commas; without it, all nodes.
         #[arg(long, value_delimiter = ',', value_name = "NODE,...")]
         electorate: Option<Vec<u64>>,
+    },
+    /// Changes when commits are acknowledged, step by step and without a restart.
+    Set {
+        /// The group.
+        name: GroupName,
+        /// async, or sync.
+        #[arg(long, value_name = "MODE")]
+        mode: Mode,
+        /// In sync: how many standbys confirm each commit; without it, 1.
+        #[arg(long, value_name = "N")]
+        sync_count: Option<u8>,
+        /// In sync, while nobody confirms: block commits, or degrade to the primary alone; without it, as it is.
+        #[arg(long, value_name = "POLICY")]
+        policy: Option<Policy>,
     },
     /// All groups, as the log has them.
     List,

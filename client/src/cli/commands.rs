@@ -10,7 +10,8 @@ use crate::leadership::Client;
 use futures::StreamExt;
 use regent_core::ids::{GroupName, NodeId};
 use regent_core::quorum::Electorate;
-use regent_proto::api::{Consistency, NewGroup, Switchover};
+use regent_core::replication::Mode;
+use regent_proto::api::{Consistency, NewGroup, NewMode, Switchover};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) type Outcome = Result<Exit, Failure>;
@@ -50,9 +51,14 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
             ttl_ms,
             suspicion_ms,
             max_promotion_lag,
+            mode,
+            sync_count,
+            policy,
             electorate,
         }) => {
             let new = NewGroup {
+                mode: mode.map(|mode| counted(mode, sync_count)).transpose()?,
+                policy,
                 ttl: ttl_ms.map(Duration::from_millis),
                 suspicion: suspicion_ms.map(Duration::from_millis),
                 max_promotion_lag,
@@ -62,8 +68,22 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
             };
             run.create(new).await
         }
+        Command::Group(GroupCommand::Set { name, mode, sync_count, policy }) => {
+            run.set_mode(NewMode { group: name, mode: counted(mode, sync_count)?, policy }).await
+        }
         Command::Leader(LeaderCommand::Transfer { node }) => run.transfer(NodeId(node)).await,
         Command::Electorate { group, nodes: ids } => run.electorate(&group, nodes(ids)).await,
+    }
+}
+
+/// The mode with the number that was given beside it.
+fn counted(mode: Mode, count: Option<u8>) -> Result<Mode, Failure> {
+    match (mode, count) {
+        (mode, None) => Ok(mode),
+        (Mode::Sync { .. }, Some(count)) => Ok(Mode::Sync { count }),
+        (mode, Some(_)) => {
+            Err(Failure::Usage(format!("--sync-count says how many confirm in sync; in {mode} nobody does")))
+        }
     }
 }
 
@@ -115,6 +135,13 @@ impl Run<'_, '_> {
     async fn create(&mut self, new: NewGroup) -> Outcome {
         let group = self.client.create_group(new).await?;
         let words = || format!("group {} created: {}\n", group.name, status::terms(&group));
+        self.session.answer(self.format, &GroupView::from(&group), words)?;
+        Ok(Exit::Ok)
+    }
+
+    async fn set_mode(&mut self, wish: NewMode) -> Outcome {
+        let group = self.client.set_mode(wish).await?;
+        let words = || format!("group {}: {}\n", group.name, status::terms(&group));
         self.session.answer(self.format, &GroupView::from(&group), words)?;
         Ok(Exit::Ok)
     }

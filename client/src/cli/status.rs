@@ -4,8 +4,10 @@ use super::print::Terminal;
 use super::switchover::step;
 use super::table::{Column, Table, Tone, painted};
 use super::words::{ago, bytes, clean, list, span};
+use regent_core::command::Terms;
 use regent_core::message::Role;
 use regent_core::quorum::is_majority;
+use regent_core::replication::Mode;
 use regent_core::state::Group;
 use regent_proto::api::{GroupStatus, InstanceStatus, Status};
 
@@ -193,10 +195,17 @@ pub fn terms(group: &Group) -> String {
         "ttl {}, suspicion {}, {}, promotes within {}, governed by nodes {}",
         span(terms.ttl),
         span(terms.suspicion),
-        terms.mode,
+        mode(terms),
         bytes(terms.max_promotion_lag),
         list(&group.electorate)
     )
+}
+
+fn mode(terms: &Terms) -> String {
+    match terms.mode {
+        Mode::Async => Mode::Async.to_string(),
+        mode => format!("{mode} or {}", terms.policy),
+    }
 }
 
 fn instances(status: &GroupStatus) -> Table {

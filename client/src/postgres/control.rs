@@ -43,22 +43,17 @@ impl Server {
         self.reload("primary_conninfo", "").await
     }
 
-    /// Sets whom commits wait for. When it returns on a running server, every commit that begins from then on does.
+    /// Sets whom commits wait for, also on a stopped server, for its next start.
     ///
-    /// On a stopped server it is written for the next start.
+    /// When it returns on a running server, the postmaster has read it; its processes do within milliseconds, each at its
+    /// next step, the checkpointer, by which commits learn that they have to wait at all, perhaps later. What must be
+    /// waited for from a certain moment on is therefore said to the gate as well.
     pub async fn set_synchronous_names(&self, synchronous: &Synchronous) -> Result<(), PostgresError> {
         self.write_synchronous(synchronous).await?;
         if self.running().is_none() {
             return Ok(());
         }
-        let before = self.shown("synchronous_standby_names").await?.0;
-        self.reload("synchronous_standby_names", &synchronous.to_string()).await?;
-        if before.is_empty() && *synchronous != Synchronous::Off && !self.in_recovery().await? {
-            // Whether commits wait at all is told to them by the checkpointer, which may be busy and reads its
-            // configuration before each checkpoint. A checkpoint that was asked for after the reload proves it has.
-            self.checkpoint().await?;
-        }
-        Ok(())
+        self.reload("synchronous_standby_names", &synchronous.to_string()).await
     }
 
     /// Writes a checkpoint: for a new primary, so that others can be rewound to it.

@@ -54,7 +54,7 @@ pub use probe::{ProbeLine, Probed};
 pub use rewind::Rewind;
 pub use run::{Adopted, Exit, Mode, Role, Stopped};
 pub use settings::{Gate, RunAs, Secret, Settings, Upstream};
-pub use synchronous::Synchronous;
+pub use synchronous::{Synchronous, at_places, places};
 pub use tail::KeptTail;
 pub use upstream::UpstreamFacts;
 

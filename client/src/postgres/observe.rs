@@ -36,6 +36,8 @@ pub struct Observation {
     pub streaming_from: Option<Streaming>,
     /// Who streams from it.
     pub standbys: Vec<Standby>,
+    /// `synchronous_standby_names`, as set.
+    pub synchronous: Option<String>,
     /// The same for all copies of one cluster.
     pub system_id: Option<u64>,
     /// Whether the gate is loaded and reads the lease that the settings name. False when they name none.
@@ -65,6 +67,9 @@ pub struct Standby {
     pub state: String,
     /// `sync`, `quorum`, `potential` or `async`.
     pub sync_state: String,
+    /// How far it was sent.
+    #[serde(deserialize_with = "lsn")]
+    pub sent: Option<Lsn>,
     /// How far it has said to have written.
     #[serde(deserialize_with = "lsn")]
     pub written: Option<Lsn>,
@@ -106,8 +111,9 @@ select r.recovering,
     then 'turning' else w.status end as status,
   w.sender_host, w.sender_port,
   (select coalesce(json_agg(json_build_object('application_name', s.application_name, 'state', s.state,
-      'sync_state', s.sync_state, 'written', s.write_lsn, 'flushed', s.flush_lsn, 'replayed', s.replay_lsn)), '[]')
+      'sync_state', s.sync_state, 'sent', s.sent_lsn, 'written', s.write_lsn, 'flushed', s.flush_lsn, 'replayed', s.replay_lsn)), '[]')
     from pg_stat_replication s)::text as standbys,
+  current_setting('synchronous_standby_names') as synchronous,
   extract(epoch from pg_conf_load_time())::float8 as loaded
 from (select pg_is_in_recovery() as recovering offset 0) r
 left join pg_stat_wal_receiver w on true";
@@ -159,6 +165,7 @@ impl Server {
         seen.streaming_from = streaming(row);
         seen.standbys = serde_json::from_str(row.get("standbys"))
             .map_err(|error| session::sql(&self.settings, format!("pg_stat_replication: {error}")))?;
+        seen.synchronous = Some(row.get("synchronous"));
         seen.gate_armed = gate_armed(&self.settings, &checked);
         // What is fixed on the command line can differ from a file for ever: no restart would change it.
         let fixed = config::required(&self.settings);

@@ -1,5 +1,7 @@
-//! Whom a commit waits for.
+//! Whom a commit waits for: the value of `synchronous_standby_names`, and what it says of places.
 
+use regent_core::agent::Waits;
+use regent_core::ids::InstanceName;
 use std::fmt;
 
 /// The value of `synchronous_standby_names`.
@@ -36,9 +38,50 @@ impl fmt::Display for Synchronous {
     }
 }
 
+/// Stands in a place that nobody has; no instance can be called so.
+const NOBODY: &str = "regent: nobody";
+
+/// The value that makes commits wait for the instances at these places. A place that nobody has keeps the others in theirs.
+pub fn at_places(waits: &Waits) -> Synchronous {
+    if waits.0.is_empty() {
+        return Synchronous::Off;
+    }
+    let count = waits.0.iter().flatten().count().max(1);
+    let name = |at: &Option<InstanceName>| at.as_ref().map_or(NOBODY, InstanceName::as_str).to_owned();
+    Synchronous::First { count, names: waits.0.iter().map(name).collect() }
+}
+
+/// The places that a value stands for; none if it is not one of ours.
+pub fn places(value: &str) -> Option<Waits> {
+    let place = |name: &str| match name {
+        NOBODY => Some(None),
+        name => InstanceName::new(name).ok().map(Some),
+    };
+    let list = value.strip_prefix("FIRST ").and_then(|rest| rest.strip_suffix("\")"));
+    let waits = match list.and_then(|rest| rest.split_once(" (\"")) {
+        Some((_, list)) => Waits(list.split("\", \"").map(place).collect::<Option<_>>()?),
+        None => Waits::default(),
+    };
+    (at_places(&waits).to_string() == value).then_some(waits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_read_as_they_are_written() {
+        let name = |text: &str| InstanceName::new(text).ok();
+        let some = Waits(vec![name("a"), None, name("c-1")]);
+        let value = at_places(&some).to_string();
+        assert_eq!(value, "FIRST 2 (\"a\", \"regent: nobody\", \"c-1\")");
+        for waits in [Waits::default(), Waits(vec![None]), some] {
+            assert_eq!(places(&at_places(&waits).to_string()), Some(waits));
+        }
+        for strange in ["*", "a, b", "ANY 1 (\"a\")", "FIRST 1 (\"a\", \"b\")", "FIRST 1 (\"A b\")"] {
+            assert_eq!(places(strange), None, "{strange}");
+        }
+    }
 
     #[test]
     fn names_are_quoted() {

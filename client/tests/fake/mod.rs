@@ -194,6 +194,7 @@ impl Admin for Service {
             suspicion_us: new.suspicion_ms.unwrap_or(400) * 1_000,
             mode: "async".into(),
             max_promotion_lag: 16 << 20,
+            ..Default::default()
         };
         Ok(Response::new(v1::Group {
             name: new.group,
@@ -290,6 +291,17 @@ impl Admin for Service {
         self.called(&format!("electorate {:?}", wish.electorate)).await?;
         let group = self.0.lock().unwrap().groups[0].clone();
         Ok(Response::new(v1::Group { electorate: wish.electorate, ..group }))
+    }
+
+    async fn set_mode(&self, request: Request<v1::SetModeRequest>) -> Result<Response<v1::Group>, Status> {
+        let wish = request.into_inner();
+        self.called(&format!("mode {} policy {:?}", wish.mode, wish.policy)).await?;
+        let mut group = self.0.lock().unwrap().groups[0].clone();
+        if let Some(terms) = &mut group.terms {
+            terms.mode = wish.mode;
+            terms.policy = wish.policy.unwrap_or_default();
+        }
+        Ok(Response::new(group))
     }
 
     async fn transfer_leader(

@@ -2,6 +2,7 @@
 
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, Revision};
 use crate::quorum::Electorate;
+use crate::replication::{Mode, Offer, Policy};
 use crate::tail::Tail;
 use crate::vote::Certificate;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct Terms {
     pub mode: Mode,
     /// How far behind, in bytes of WAL, a standby may be and still stand in the succession.
     pub max_promotion_lag: u64,
+    /// What happens in `sync` while too few standbys confirm.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 impl Default for Terms {
@@ -28,23 +32,8 @@ impl Default for Terms {
             suspicion: Duration::from_millis(400),
             mode: Mode::Async,
             max_promotion_lag: 16 << 20,
+            policy: Policy::Block,
         }
-    }
-}
-
-/// When a commit of a group is acknowledged (design section 5).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// When it is durable at the primary: what a lost region takes with it is not in the new primary.
-    Async,
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Mode::Async => "async",
-        })
     }
 }
 
@@ -123,6 +112,18 @@ pub enum Command {
         revision: Revision,
         /// The heir first.
         succession: Vec<InstanceName>,
+        /// In `sync`: what the primary offered, which the succession is taken from.
+        #[serde(default)]
+        offer: Option<Offer>,
+    },
+    /// When commits are acknowledged from now on.
+    SetMode {
+        /// The group.
+        group: GroupName,
+        /// The mode.
+        mode: Mode,
+        /// What happens while too few standbys confirm.
+        policy: Policy,
     },
     /// Who shall govern the group in the end; the leader goes there one witness at a time (finding F8).
     SetDesiredElectorate {
@@ -169,6 +170,7 @@ impl Command {
             | Command::SetSystem { group, .. }
             | Command::SetSuccession { group, .. }
             | Command::SetDesiredElectorate { group, .. }
+            | Command::SetMode { group, .. }
             | Command::RecordTail { group, .. } => Some(group),
             Command::Record { certificate, .. } => Some(certificate.group()),
         }

@@ -21,6 +21,7 @@
 //! | what an agent does with all this | [`agent`] |
 //! | what the Raft leader does in calm, and to mend | [`plan`], [`succession`], [`switchover`], [`drain`], on a [`view`] |
 //! | what a change of primary left behind | [`tail`] |
+//! | when a commit counts, and who must have it first | [`replication`] |
 //! | what is answered to who asks | [`forecast`] and the reads |
 //! | how it is proved that the checks can fail | [`mutant`] |
 //!
@@ -57,6 +58,7 @@ pub mod mutant;
 pub mod plan;
 pub mod quorum;
 pub mod read;
+pub mod replication;
 pub mod state;
 pub mod succession;
 pub mod switchover;

@@ -3,6 +3,7 @@
 use crate::command::Instance;
 use crate::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Position, Revision, Seq};
 use crate::quorum::Electorate;
+use crate::replication::Offer;
 use crate::state::Group;
 use crate::tail::Tail;
 use crate::vote::{Certificate, Reason, Vote};
@@ -71,6 +72,8 @@ pub struct Report {
     pub system_id: Option<u64>,
     /// Whether Postgres confirmed that the gate is loaded and reads the lease file.
     pub gate_armed: bool,
+    /// In `sync`: who has, and will have, every commit that the epoch claimed acknowledges.
+    pub offer: Option<Offer>,
     /// The round trip the agent measured to this witness, in microseconds; 0 before the first answer.
     pub rtt_us: u32,
     /// What stands in its way, in words; empty when nothing does.

@@ -94,6 +94,12 @@ mutants! {
     HeldForEver: "A switchover whose successor falls back goes on holding commits.",
     RewoundUnkept: "A rewind begins before what only that instance has of the log is kept.",
 
+    // What a commit in `sync` must wait for.
+    SuccessionBeyondOffer: "In sync the log takes a succession that the primary did not offer, or no longer offers (F3).",
+    OfferedUnconfirmed: "A primary offers a standby for the succession that has not confirmed what was acknowledged before.",
+    LoosenedBeforeCarried: "A gate stops waiting for an instance that a majority of witnesses may still name.",
+    HeirWaitsForNobody: "A new primary acknowledges commits without those who may be named after it.",
+
     // What who asks, or waits, must not be given.
     TurningIgnored: "Who still has to be rewound to the primary is named before who follows it: an epoch is lost whole.",
     TimelineIgnored: "A standby on an older timeline than the primary's stands in the succession.",

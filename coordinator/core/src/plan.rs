@@ -172,14 +172,17 @@ impl Planner<'_> {
         if mutant::on(Mutant::SuccessionKept) && !self.group.succession.is_empty() {
             return None;
         }
-        let succession = succession::desired(self.group, self.view, self.now);
+        let (succession, offer) = succession::desired(self.group, self.view, self.now)?;
+        // Spared of those who may stand in it at all: in `sync` the last who confirms is not given up for a drain.
         let succession = drain::spared(self.group, succession, self.drained);
-        (succession != self.group.succession).then(|| {
+        let newer = offer.as_ref().is_some_and(|offer| offer.version > self.group.offered);
+        (newer || succession != self.group.succession).then(|| {
             Action::Propose(Command::SetSuccession {
                 group: self.group.name.clone(),
                 epoch: self.group.epoch,
                 revision: self.group.revision,
                 succession,
+                offer,
             })
         })
     }

@@ -6,6 +6,7 @@ use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, R
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, one_step};
+use crate::replication::{Mode, Offer, Policy, check_count};
 use crate::tail::{TAILS_KEPT, Tail};
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub struct Group {
     pub since: Epoch,
     /// Who may take over next, the heir first.
     pub succession: Vec<InstanceName>,
+    /// The version of the offer that the succession is taken from, in this epoch; 0 for none.
+    #[serde(default)]
+    pub offered: u64,
     /// Which witnesses govern the next epoch.
     pub electorate: Electorate,
     /// Which did before the last change of the electorate.
@@ -57,6 +61,9 @@ pub struct Group {
     pub desired_electorate: Option<Electorate>,
     /// Its terms.
     pub terms: Terms,
+    /// The revision at which it went from `async` to `sync` or back; 0 for never.
+    #[serde(default)]
+    pub mode_since: Revision,
     /// Who was wished to be the first primary.
     pub first: Option<InstanceName>,
     /// Its instances.
@@ -213,6 +220,18 @@ pub enum Rejected {
         /// What was asked for.
         got: Vec<InstanceName>,
     },
+    /// In `sync`, a succession that the primary has not offered, or no longer offers.
+    #[error(
+        "the succession of group {group} must be taken from offer {expected} of its primary or a later one, got {got}"
+    )]
+    NotOffered {
+        /// The group.
+        group: GroupName,
+        /// The version of the last offer taken.
+        expected: u64,
+        /// The version it is taken from; 0 for none, or for members that are not in it.
+        got: u64,
+    },
     /// The votes are those of an electorate that governs neither this epoch nor the one before.
     #[error(
         "the certificate for epoch {epoch} of group {group} rests on the electorate {got:?}, expected {expected:?}"
@@ -260,9 +279,10 @@ impl State {
                 self.group_mut(group)?.begin(primary, *at_unix_ms)
             }
             Command::SetSystem { group, system_id } => self.group_mut(group)?.set_system(*system_id),
-            Command::SetSuccession { group, epoch, revision, succession } => {
-                self.group_mut(group)?.set_succession(*epoch, *revision, succession)
+            Command::SetSuccession { group, epoch, revision, succession, offer } => {
+                self.group_mut(group)?.set_succession(*epoch, *revision, succession, offer.as_ref())
             }
+            Command::SetMode { group, mode, policy } => self.group_mut(group)?.set_mode(*mode, *policy),
             Command::SetDesiredElectorate { group, electorate } => self.desire(group, electorate),
             Command::SetDrained { region, drained } => self.drain(region, *drained),
             Command::Record { certificate, electorate, positions, at_unix_ms } => {
@@ -346,10 +366,12 @@ impl State {
             primary: None,
             since: Epoch(0),
             succession: Vec::new(),
+            offered: 0,
             electorate: electorate.clone(),
             former_electorate: None,
             desired_electorate: None,
             terms: terms.clone(),
+            mode_since: Revision(0),
             first: first.cloned(),
             instances: BTreeMap::new(),
             system_id: None,
@@ -386,7 +408,7 @@ fn check_terms(terms: &Terms) -> Result<(), Rejected> {
             terms.suspicion.as_millis()
         )));
     }
-    Ok(())
+    check_count(terms.mode)
 }
 
 impl Group {
@@ -473,6 +495,7 @@ impl Group {
         epoch: Epoch,
         revision: Revision,
         succession: &[InstanceName],
+        offer: Option<&Offer>,
     ) -> Result<Applied, Rejected> {
         let stale = (epoch, revision) != (self.epoch, self.revision);
         if stale && !mutant::on(Mutant::SuccessionWithoutCas) {
@@ -488,11 +511,52 @@ impl Group {
         if distinct.len() != succession.len() || strangers || primary {
             return Err(Rejected::BadSuccession { group: self.name.clone(), got: succession.to_vec() });
         }
-        if self.succession == succession {
+        self.check_offer(succession, offer)?;
+        let offered = offer.map_or(0, |offer| offer.version);
+        if self.succession == succession && self.offered == offered {
             return Ok(Applied::Unchanged);
         }
         self.succession = succession.to_vec();
+        self.offered = offered;
         Ok(self.changed())
+    }
+
+    /// In `sync` nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
+    fn check_offer(&self, succession: &[InstanceName], offer: Option<&Offer>) -> Result<(), Rejected> {
+        let taken = offer.is_some_and(|offer| {
+            offer.version >= self.offered && succession.iter().all(|name| offer.members.contains(name))
+        });
+        if self.terms.mode == Mode::Async || taken || mutant::on(Mutant::SuccessionBeyondOffer) {
+            return Ok(());
+        }
+        Err(Rejected::NotOffered {
+            group: self.name.clone(),
+            expected: self.offered,
+            got: offer.map_or(0, |offer| offer.version),
+        })
+    }
+
+    /// The succession stays as it is until the primary offers another: until then `sync` is not in force.
+    fn set_mode(&mut self, mode: Mode, policy: Policy) -> Result<Applied, Rejected> {
+        check_count(mode)?;
+        let standbys = self.instances.len().saturating_sub(1);
+        if mode.count() > standbys && mode != self.terms.mode {
+            return Err(Rejected::BadTerms(format!(
+                "group {} has {standbys} standbys, so a sync count must be between 1 and {standbys}, got {}",
+                self.name,
+                mode.count()
+            )));
+        }
+        if (self.terms.mode, self.terms.policy) == (mode, policy) {
+            return Ok(Applied::Unchanged);
+        }
+        let turned = (self.terms.mode == Mode::Async) != (mode == Mode::Async);
+        (self.terms.mode, self.terms.policy) = (mode, policy);
+        let applied = self.changed();
+        if turned {
+            (self.mode_since, self.offered) = (self.revision, 0);
+        }
+        Ok(applied)
     }
 
     fn record(
@@ -518,6 +582,7 @@ impl Group {
         self.epoch = epoch;
         self.primary = Some(certificate.named().clone());
         self.succession = certificate.rest();
+        self.offered = 0;
         let applied = self.changed();
         self.remember(Change {
             revision: self.revision,

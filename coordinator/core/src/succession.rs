@@ -4,6 +4,7 @@
 use crate::ids::{Epoch, InstanceName};
 use crate::message::{Report, Role};
 use crate::mutant::{self, Mutant};
+use crate::replication::{Mode, Offer};
 use crate::state::Group;
 use crate::time::Time;
 use crate::view::GroupView;
@@ -88,7 +89,22 @@ pub fn lag_bytes(group: &Group, view: &GroupView, report: &Report) -> Option<u64
 ///
 /// A member that has just stopped streaming stays: when the primary dies, every standby does, moments before the
 /// witnesses look for an heir. So does one that still turns to a new primary, but behind those that have turned.
-pub fn desired(group: &Group, view: &GroupView, now: Time) -> Vec<InstanceName> {
+///
+/// In `sync` it is taken from what the primary offers. Before its first offer in this epoch it stays as it is: after a
+/// change of primary commits wait for all in it anyway, and after a change of the mode an heir is better than none.
+pub fn desired(group: &Group, view: &GroupView, now: Time) -> Option<(Vec<InstanceName>, Option<Offer>)> {
+    let able = able(group, view, now);
+    if group.terms.mode == Mode::Async {
+        return Some((able, None));
+    }
+    let report = view.current(group).1.and_then(|primary| view.fresh(group, primary, now))?;
+    let offer =
+        report.offer.clone().filter(|offer| offer.version > 0 && report.claims == Some(group.epoch))?;
+    let offered = able.into_iter().filter(|name| offer.members.contains(name)).collect();
+    Some((offered, Some(offer)))
+}
+
+fn able(group: &Group, view: &GroupView, now: Time) -> Vec<InstanceName> {
     let lapse = FORGET_AFTER.max(group.terms.suspicion * 3);
     let may_stay = |name: &&InstanceName| obstacle(group, view, name, now, lapse).is_none();
     let may_join = |name: &&InstanceName| why_not(group, view, name, now).is_none();

@@ -17,6 +17,8 @@ use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
 use regent_core::witness::{Effect, Event, Witness};
 use std::collections::BTreeMap;
 
+#[path = "rules/confirm.rs"]
+mod confirm;
 #[path = "rules/drain.rs"]
 mod drain;
 #[path = "rules/switchover.rs"]
@@ -61,7 +63,7 @@ fn begun() -> State {
     let revision = state.groups[&group()].revision;
     let succession = vec![instance("b"), instance("c")];
     state
-        .apply(&Command::SetSuccession { group: group(), epoch: Epoch(1), revision, succession })
+        .apply(&Command::SetSuccession { group: group(), epoch: Epoch(1), revision, succession, offer: None })
         .expect("as it should be");
     state
 }
@@ -242,6 +244,7 @@ fn report(name: &str, number: u64) -> Report {
         position: Default::default(),
         system_id: None,
         gate_armed: true,
+        offer: None,
         rtt_us: 0,
         trouble: String::new(),
         hand_over: None,
@@ -311,7 +314,7 @@ fn an_heir_that_has_turned_to_the_primary_goes_before_one_that_has_not() {
         .expect("a decision");
     let revision = state.groups[&group()].revision;
     let succession = vec![instance("c"), instance("a")];
-    let set = Command::SetSuccession { group: group(), epoch: Epoch(2), revision, succession };
+    let set = Command::SetSuccession { group: group(), epoch: Epoch(2), revision, succession, offer: None };
     state.apply(&set).expect("a succession");
     let suspicion = state.groups[&group()].terms.suspicion;
     // What c has followed, its timeline; the same of a; who is named.
@@ -341,7 +344,7 @@ fn an_heir_that_has_turned_to_the_primary_goes_before_one_that_has_not() {
         view.report(Report { followed: Epoch(followed), position, ..report(name, 1) }, now);
     }
     let order = |state: &State| desired(&state.groups[&group()], view.group(&group()), now);
-    assert_eq!(order(&state).first(), Some(&instance("a")));
+    assert_eq!(order(&state).expect("nobody has to offer anything").0.first(), Some(&instance("a")));
 }
 
 /// Majorities of electorates that are two steps apart need not meet: a lease may rest on the one before the last until

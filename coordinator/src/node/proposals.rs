@@ -65,6 +65,7 @@ pub fn subject(command: &Command) -> Subject {
         Command::Begin { group, primary, .. } => format!("group {group}: {primary} is the first primary"),
         Command::SetSystem { group, .. } => format!("group {group}: its database is known"),
         Command::SetSuccession { group, .. } => format!("group {group}: the succession changes"),
+        Command::SetMode { group, .. } => format!("group {group}: the mode changes"),
         Command::SetDesiredElectorate { group, .. } => format!("group {group}: another electorate is wanted"),
         Command::SetDrained { region, .. } => format!("region {region}: whether it is drained"),
         Command::Record { certificate, .. } => {

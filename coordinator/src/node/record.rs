@@ -69,6 +69,8 @@ mod tests {
             epoch: Epoch(1),
             primary: None,
             since: Epoch(1),
+            offered: 0,
+            mode_since: Revision(0),
             succession: Vec::new(),
             electorate: [NodeId(1)].into(),
             former_electorate: None,

@@ -10,8 +10,9 @@ use crate::watch::Hub;
 use regent_core::command::Command;
 use regent_core::ids::{GroupName, NodeId};
 use regent_core::quorum::Electorate;
+use regent_core::replication::check_change;
 use regent_core::state::{Group, Rejected};
-use regent_proto::api::{Drain, NewElectorate, NewGroup, Switchover};
+use regent_proto::api::{Drain, NewElectorate, NewGroup, NewMode, Switchover};
 use regent_proto::convert::{name, node_id, rejection};
 use regent_proto::v1;
 use regent_proto::v1::admin_client::AdminClient;
@@ -149,6 +150,15 @@ impl Admin for Service {
         }
     }
 
+    async fn set_mode(&self, request: Request<v1::SetModeRequest>) -> Result<Response<v1::Group>, Status> {
+        let deadline = Instant::now() + patience(&request);
+        let wish: NewMode = request.get_ref().clone().try_into()?;
+        match self.turn(&request, deadline).await? {
+            Turn::Pass(mut leader) => leader.set_mode(passed_on(request, deadline)).await,
+            Turn::Here => Ok(Response::new(self.change_mode(wish, deadline).await?.into())),
+        }
+    }
+
     async fn transfer_leader(
         &self,
         request: Request<v1::TransferLeaderRequest>,
@@ -246,6 +256,17 @@ impl Service {
             Ok(_) => Ok(()),
             Err(_) => Err(no_leader()),
         }
+    }
+
+    async fn change_mode(&self, wish: NewMode, deadline: Instant) -> Result<Group, Status> {
+        let NewMode { group, mode, policy } = wish;
+        let known = self.group(&group)?;
+        let policy = policy.unwrap_or(known.terms.policy);
+        let check = move |book: &Book, now| check_change(&known, book.view.group(&known.name), mode, now);
+        let checked = self.node.ask(check);
+        checked.await.map_err(stopping)?.map_err(|rejected| rejection(&rejected))?;
+        self.write(Command::SetMode { group: group.clone(), mode, policy }, deadline).await?;
+        self.group(&group)
     }
 
     async fn govern(&self, wish: NewElectorate, deadline: Instant) -> Result<Group, Status> {

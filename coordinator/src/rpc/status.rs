@@ -5,6 +5,7 @@ use crate::raft::Leadership;
 use regent_core::drain::is_drained;
 use regent_core::forecast::forecast;
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName};
+use regent_core::replication::Policy;
 use regent_core::state::{Group, State};
 use regent_core::succession::{lag_bytes, why_not};
 use regent_core::time::Time;
@@ -200,6 +201,25 @@ impl Look<'_> {
         troubles
     }
 
+    /// What keeps `sync` from being what it says.
+    fn unconfirmed(&self) -> Option<String> {
+        let terms = &self.group.terms;
+        let (asked, there) = (terms.mode.count(), self.group.succession.len());
+        if there >= asked && (asked == 0 || self.group.offered > 0) {
+            return None;
+        }
+        Some(match (self.group.offered, there, terms.policy) {
+            (0, ..) => {
+                format!("{} is not in force yet: the primary has still to say who confirms", terms.mode)
+            }
+            (_, 0, Policy::Block) => "commits wait: no standby confirms them".to_owned(),
+            (_, 0, Policy::Degrade) => {
+                "DEGRADED: no standby confirms commits, they are durable at the primary alone".to_owned()
+            }
+            _ => format!("{there} of {asked} standbys confirm commits"),
+        })
+    }
+
     fn primary_troubles(&self, troubles: &mut Vec<String>) {
         let (epoch, primary) = self.view().current(self.group);
         let Some(primary) = primary else {
@@ -219,6 +239,7 @@ impl Look<'_> {
             let what = "nobody is in the succession: the loss of the primary needs an operator";
             troubles.push(what.to_owned());
         }
+        troubles.extend(self.unconfirmed());
         let ahead: Vec<(NodeId, Epoch)> = self
             .view()
             .standings(self.group, self.now)

@@ -7,5 +7,7 @@ mod status;
 
 pub use answer::SwitchoverPlan;
 pub use answer::{Assignment, Primary, Told};
-pub use request::{Consistency, Drain, NewElectorate, NewGroup, PrimaryQuery, Switchover, WatchQuery};
+pub use request::{
+    Consistency, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Switchover, WatchQuery,
+};
 pub use status::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching};

@@ -1,8 +1,9 @@
 //! What is asked of a node.
 
-use regent_core::command::{Mode, Terms};
+use regent_core::command::Terms;
 use regent_core::ids::{Epoch, GroupName, InstanceName, RegionName};
 use regent_core::quorum::Electorate;
+use regent_core::replication::{Mode, Policy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct NewGroup {
     pub suspicion: Option<Duration>,
     /// When a commit is acknowledged. Default: `async`.
     pub mode: Option<Mode>,
+    /// What happens while nobody confirms. Default: `block`.
+    pub policy: Option<Policy>,
     /// How far behind a standby may be and still take over, in bytes of WAL. Default: 16 MiB.
     pub max_promotion_lag: Option<u64>,
     /// The first primary. Default: the first instance that reports.
@@ -62,6 +65,7 @@ impl NewGroup {
             ttl: None,
             suspicion: None,
             mode: None,
+            policy: None,
             max_promotion_lag: None,
             first: None,
             electorate: None,
@@ -77,6 +81,7 @@ impl NewGroup {
             ttl,
             suspicion: self.suspicion.unwrap_or(ttl.saturating_add(grace)),
             mode: self.mode.unwrap_or(default.mode),
+            policy: self.policy.unwrap_or(default.policy),
             max_promotion_lag: self.max_promotion_lag.unwrap_or(default.max_promotion_lag),
         }
     }
@@ -116,4 +121,15 @@ pub struct NewElectorate {
     pub group: GroupName,
     /// The nodes.
     pub electorate: Electorate,
+}
+
+/// When commits shall be acknowledged from now on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewMode {
+    /// The group.
+    pub group: GroupName,
+    /// The mode.
+    pub mode: Mode,
+    /// What happens while nobody confirms; without it, as it is.
+    pub policy: Option<Policy>,
 }

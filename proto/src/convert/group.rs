@@ -9,9 +9,10 @@ use super::field::{micros, number};
 use super::tail::tails;
 use super::vote::{ids, reason, texts};
 use crate::v1;
-use regent_core::command::{Instance, Mode, Terms};
+use regent_core::command::{Instance, Terms};
 use regent_core::ids::{InstanceName, Position};
 use regent_core::quorum::Electorate;
+use regent_core::replication::{Mode, Policy, Unknown};
 use regent_core::state::{Change, Group, HISTORY_LENGTH};
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,6 +23,7 @@ impl From<Terms> for v1::Terms {
             suspicion_us: micros(terms.suspicion),
             mode: terms.mode.to_string(),
             max_promotion_lag: terms.max_promotion_lag,
+            policy: terms.policy.to_string(),
         }
     }
 }
@@ -34,16 +36,19 @@ impl TryFrom<v1::Terms> for Terms {
             suspicion: span("suspicion_us", terms.suspicion_us)?,
             mode: mode("mode", &terms.mode)?,
             max_promotion_lag: terms.max_promotion_lag,
+            policy: if terms.policy.is_empty() { Policy::Block } else { policy("policy", &terms.policy)? },
         })
     }
 }
 
 /// The mode of that name.
 pub fn mode(field: &str, got: &str) -> Result<Mode, ConvertError> {
-    match got {
-        "async" => Ok(Mode::Async),
-        _ => Err(ConvertError::new(field, "async", quoted(got))),
-    }
+    got.parse().map_err(|unknown: Unknown| ConvertError::new(field, unknown.expected, quoted(got)))
+}
+
+/// The policy of that name.
+pub fn policy(field: &str, got: &str) -> Result<Policy, ConvertError> {
+    got.parse().map_err(|unknown: Unknown| ConvertError::new(field, unknown.expected, quoted(got)))
 }
 
 impl From<Change> for v1::Change {
@@ -108,6 +113,8 @@ impl From<Group> for v1::Group {
             instances: group.instances.into_iter().map(instance).collect(),
             system_id: group.system_id,
             history: group.history.into_iter().map(Into::into).collect(),
+            offered: group.offered,
+            mode_since: group.mode_since.0,
         }
     }
 }
@@ -129,6 +136,8 @@ impl TryFrom<v1::Group> for Group {
             primary,
             since: epoch("since", number("since", group.since, 0..=group.epoch)?)?,
             succession: names("succession", group.succession)?,
+            offered: group.offered,
+            mode_since: revision("mode_since", group.mode_since)?,
             electorate: real_electorate("electorate", group.electorate)?,
             former_electorate: optional_electorate("former_electorate", group.former_electorate)?,
             desired_electorate: optional_electorate("desired_electorate", group.desired_electorate)?,

@@ -1,7 +1,7 @@
 //! What agents and witnesses say to each other.
 
 use super::field::{
-    ConvertError, address, epoch, filled, fitting, micros, name, optional_name, real_epoch, required,
+    ConvertError, address, epoch, filled, fitting, micros, name, names, optional_name, real_epoch, required,
     revision, span, text,
 };
 use super::hand_over::{asked_of, hand_over};
@@ -14,6 +14,7 @@ use crate::v1::witness_message::Message as Answered;
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName};
 use regent_core::message::{Progress, Refusal, Release, Report, ToAgent, ToWitness};
+use regent_core::replication::Offer;
 
 /// A message of an agent, as it came in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,6 +92,7 @@ impl From<Report> for v1::Report {
             position: Some(report.position.into()),
             system_id: report.system_id,
             gate_armed: report.gate_armed,
+            offer: report.offer.map(Into::into),
             rtt_us: report.rtt_us,
             trouble: fitting(report.trouble),
             hand_over: report.hand_over.map(Into::into),
@@ -118,6 +120,7 @@ impl TryFrom<v1::Report> for Report {
             position: required("position", report.position)?.into(),
             system_id: report.system_id,
             gate_armed: report.gate_armed,
+            offer: report.offer.map(Offer::try_from).transpose()?,
             rtt_us: report.rtt_us,
             trouble: text("trouble", report.trouble)?,
             hand_over: report
@@ -126,6 +129,20 @@ impl TryFrom<v1::Report> for Report {
                 .transpose()?,
             progress: text("progress", report.progress)?,
         })
+    }
+}
+
+impl From<Offer> for v1::Offer {
+    fn from(offer: Offer) -> v1::Offer {
+        v1::Offer { version: offer.version, members: offer.members.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl TryFrom<v1::Offer> for Offer {
+    type Error = ConvertError;
+    fn try_from(offer: v1::Offer) -> Result<Offer, ConvertError> {
+        let members = names("offer.members", offer.members)?;
+        Ok(Offer { version: offer.version, members: members.into_iter().collect() })
     }
 }
 

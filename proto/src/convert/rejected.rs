@@ -18,6 +18,7 @@ pub fn rejection(rejected: &Rejected) -> Status {
         | Rejected::Stale { .. }
         | Rejected::OtherSystem { .. }
         | Rejected::TooMany { .. }
+        | Rejected::NotOffered { .. }
         | Rejected::WrongElectorate { .. } => Code::FailedPrecondition,
     };
     Status::new(code, rejected.to_string())

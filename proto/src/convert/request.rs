@@ -3,9 +3,11 @@
 use super::MAX_SPAN_US;
 use super::answer::millis;
 use super::field::{ConvertError, at_most, electorate, epoch, name, number, optional_name, real_electorate};
-use super::group::mode;
+use super::group::{mode, policy};
 use super::vote::ids;
-use crate::api::{Consistency, Drain, NewElectorate, NewGroup, PrimaryQuery, Switchover, WatchQuery};
+use crate::api::{
+    Consistency, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Switchover, WatchQuery,
+};
 use crate::v1;
 use regent_core::switchover::MOST_WAIT;
 use std::time::Duration;
@@ -67,6 +69,7 @@ impl From<NewGroup> for v1::CreateGroupRequest {
             max_promotion_lag: new.max_promotion_lag,
             first: new.first.map(Into::into),
             electorate: ids(new.electorate.unwrap_or_default()),
+            policy: new.policy.map(|policy| policy.to_string()),
         }
     }
 }
@@ -80,6 +83,7 @@ impl TryFrom<v1::CreateGroupRequest> for NewGroup {
             ttl: span("ttl_ms", new.ttl_ms)?,
             suspicion: span("suspicion_ms", new.suspicion_ms)?,
             mode: new.mode.map(|got| mode("mode", &got)).transpose()?,
+            policy: new.policy.map(|got| policy("policy", &got)).transpose()?,
             max_promotion_lag: new.max_promotion_lag,
             first: optional_name("first", new.first)?,
             electorate: (!electorate.is_empty()).then_some(electorate),
@@ -137,5 +141,23 @@ impl TryFrom<v1::SetElectorateRequest> for NewElectorate {
     fn try_from(wish: v1::SetElectorateRequest) -> Result<NewElectorate, ConvertError> {
         let electorate = real_electorate("electorate", wish.electorate)?;
         Ok(NewElectorate { group: name("group", wish.group)?, electorate })
+    }
+}
+
+impl From<NewMode> for v1::SetModeRequest {
+    fn from(wish: NewMode) -> v1::SetModeRequest {
+        let policy = wish.policy.map(|policy| policy.to_string());
+        v1::SetModeRequest { group: wish.group.into(), mode: wish.mode.to_string(), policy }
+    }
+}
+
+impl TryFrom<v1::SetModeRequest> for NewMode {
+    type Error = ConvertError;
+    fn try_from(wish: v1::SetModeRequest) -> Result<NewMode, ConvertError> {
+        Ok(NewMode {
+            group: name("group", wish.group)?,
+            mode: mode("mode", &wish.mode)?,
+            policy: wish.policy.map(|got| policy("policy", &got)).transpose()?,
+        })
     }
 }

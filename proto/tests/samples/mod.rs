@@ -3,12 +3,13 @@
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use regent_core::command::{Instance, Mode, Terms};
+use regent_core::command::{Instance, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Position, RegionName, Revision, Seq};
 use regent_core::message::{
     HandOver, Progress, Refusal, Release, Report, Role, Solicit, Standing, Step, ToAgent, ToNode, ToWitness,
 };
 use regent_core::quorum::Electorate;
+use regent_core::replication::{Mode, Offer, Policy};
 use regent_core::state::{Change, Group};
 use regent_core::tail::Tail;
 use regent_core::vote::{Certificate, Reason, Vote};
@@ -125,8 +126,8 @@ pub fn report() -> impl Strategy<Value = Report> {
     let who = (group_name(), instance_name(), seq(), role(), position());
     let epochs = (option::of(epoch()), any_epoch(), any_epoch(), any_epoch(), any_epoch());
     let flags = any::<(bool, bool, bool, bool, Option<u64>, u32)>();
-    (who, epochs, flags, ".{0,200}", option::of(progress())).prop_map(
-        |(who, epochs, flags, trouble, hand_over)| {
+    (who, epochs, flags, ".{0,200}", option::of(progress()), offer()).prop_map(
+        |(who, epochs, flags, trouble, hand_over, offer)| {
             let (group, instance, seq, role, position) = who;
             let (claims, seen, acted, declined, followed) = epochs;
             let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
@@ -146,6 +147,7 @@ pub fn report() -> impl Strategy<Value = Report> {
                 position,
                 system_id,
                 gate_armed,
+                offer,
                 rtt_us,
                 progress: trouble.chars().rev().collect(),
                 trouble,
@@ -179,6 +181,19 @@ fn progress() -> impl Strategy<Value = Progress> {
         step,
         why,
     })
+}
+
+fn offer() -> impl Strategy<Value = Option<Offer>> {
+    let offer = |(version, members): (u64, Vec<InstanceName>)| Offer {
+        version,
+        members: members.into_iter().collect(),
+    };
+    option::of((any::<u64>(), distinct_names()).prop_map(offer))
+}
+
+fn mode() -> impl Strategy<Value = (Mode, Policy)> {
+    let mode = prop_oneof![Just(Mode::Async), any::<u8>().prop_map(|count| Mode::Sync { count })];
+    (mode, prop::sample::select(vec![Policy::Block, Policy::Degrade]))
 }
 
 fn release() -> impl Strategy<Value = Release> {
@@ -301,14 +316,14 @@ pub fn change() -> impl Strategy<Value = Change> {
 pub fn group() -> impl Strategy<Value = Group> {
     let names = (group_name(), option::of((instance_name(), epoch())), option::of(instance_name()));
     let electorates = (electorate(), option::of(electorate()), option::of(electorate()));
-    let terms = (span(), span(), any::<u64>());
+    let terms = (span(), span(), any::<u64>(), mode(), any::<u64>());
     let lists = (distinct_names(), btree_map(instance_name(), instance(), 0..5), vec(change(), 0..4));
     (names, revision(), electorates, terms, lists, any::<Option<u64>>()).prop_map(
         |(
             (name, primary, first),
             revision,
             electorates,
-            (ttl, suspicion, max_promotion_lag),
+            (ttl, suspicion, max_promotion_lag, (mode, policy), offered),
             lists,
             system_id,
         )| {
@@ -321,10 +336,12 @@ pub fn group() -> impl Strategy<Value = Group> {
                 primary,
                 since: epoch,
                 succession: lists.0,
+                offered,
                 electorate: electorates.0,
                 former_electorate: electorates.1,
                 desired_electorate: electorates.2,
-                terms: Terms { ttl, suspicion, mode: Mode::Async, max_promotion_lag },
+                terms: Terms { ttl, suspicion, mode, max_promotion_lag, policy },
+                mode_since: revision,
                 first,
                 instances: lists.1,
                 system_id,

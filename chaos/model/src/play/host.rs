@@ -38,7 +38,7 @@ impl Play<'_> {
         for effect in effects {
             match effect {
                 Effect::Persist(durable) => self.host_persists(at, *durable),
-                Effect::Open { epoch, deadline } => self.open_gate(at, epoch, deadline),
+                Effect::Open { epoch, deadline, .. } => self.open_gate(at, epoch, deadline),
                 Effect::Close => self.close_gate(at),
                 Effect::Send(to, message) => self.host_tells(at, to, message),
                 Effect::Start(task) => begun = Some(task),

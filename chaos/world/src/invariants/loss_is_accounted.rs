@@ -1,14 +1,11 @@
-//! S4 and S5, as far as `async` goes, the one mode there is: a change of primary may lose acknowledged writes, but only
-//! those at the end of the old primary's timeline that its heir had not received. So every acknowledged write is in the
+//! S4: nothing that was acknowledged while `sync` was in force is ever lost, whoever becomes primary after it. S5, as far
+//! as `async` goes: a change of primary may lose acknowledged writes, but only those at the end of the old primary's timeline that its heir had not received. So every acknowledged write is in the
 //! last primary or in a tail that was left behind, and nobody goes on with a timeline that others have left.
 //!
 //! An heir may have received nothing at all of the primary before it: when that one's region is lost, and the standby that
 //! is left had still to be rewound to it. Then the whole of that epoch is the tail, and what an earlier change had lost is
 //! back. `async` allows it where there is nobody better: the world looks for one that had followed, and that every witness
 //! had heard for long (`World::judge_choice`).
-//!
-//! The modes that lose less (`bounded`, `sync`, `quorum`) have no code in the core yet. When they do, their bound belongs
-//! into `Loss::settle`: it has every acknowledged write with its time, and knows which of them are lost.
 
 use super::{Found, HostId, Theorem};
 use crate::postgres::Branch;
@@ -31,14 +28,24 @@ pub struct Loss {
     lineage: Vec<Branch>,
     left: Vec<Tail>,
     rows: Vec<Row>,
+    /// The writes that may not be lost.
+    kept: Vec<Row>,
     /// How often an heir brought back what an earlier change had lost.
     pub returns: u64,
 }
 
 impl Loss {
-    /// A write is acknowledged.
-    pub fn acknowledged(&mut self, row: Row) {
+    /// A write is acknowledged; whether it may never be lost.
+    pub fn acknowledged(&mut self, row: Row, kept: bool) {
         self.rows.push(row);
+        if kept {
+            self.kept.push(row);
+        }
+    }
+
+    /// The mode is `async` from now on, by the log's word: what was acknowledged before is like all else.
+    pub fn mode_loosened(&mut self) {
+        self.kept.clear();
     }
 
     /// A gate opens in a new epoch, on these timelines, the last of which reaches to `end`.
@@ -51,6 +58,12 @@ impl Loss {
             *from = reached.max(*from);
         }
         self.returns += u64::from(returned);
+        let lost = self.kept.iter().find(|row| row.end > reach(lineage, end, &row.branch));
+        found.demand(Theorem::LossIsAccounted, lost.is_none(), |names| {
+            let Some(Row { branch, end }) = lost else { return String::new() };
+            let timeline = branch.timeline;
+            format!("{} lacks the write at {end} of timeline {timeline}, acknowledged in sync", names[who])
+        });
         let common = self.lineage.iter().zip(lineage).take_while(|(old, new)| old == new).count();
         let forgets = common == lineage.len() && common < self.lineage.len();
         found.demand(Theorem::LossIsAccounted, !forgets, |names| {
@@ -111,10 +124,10 @@ mod tests {
         let mut loss = Loss::default();
         loss.opened(0, &[branch(1, 0)], 0, found);
         for end in [50, 60, 61, 100] {
-            loss.acknowledged(Row { branch: branch(1, 0), end });
+            loss.acknowledged(Row { branch: branch(1, 0), end }, false);
         }
         loss.opened(1, &[branch(1, 0), branch(2, 60)], 60, found);
-        loss.acknowledged(Row { branch: branch(2, 60), end: 70 });
+        loss.acknowledged(Row { branch: branch(2, 60), end: 70 }, false);
         loss
     }
 
@@ -123,6 +136,17 @@ mod tests {
         let mut found = found();
         let lost = history(&mut found).settle(1, &[branch(1, 0), branch(2, 60)], 70, &mut found);
         assert_eq!((lost, found.violations), (2, Vec::new()));
+    }
+
+    #[test]
+    fn what_was_acknowledged_in_sync_is_in_every_later_primary() {
+        let mut found = found();
+        let mut loss = history(&mut found);
+        loss.acknowledged(Row { branch: branch(2, 60), end: 80 }, true);
+        loss.opened(0, &[branch(1, 0), branch(2, 60), branch(3, 80)], 80, &mut found);
+        assert_eq!(found.violations, []);
+        loss.opened(1, &[branch(1, 0), branch(2, 60), branch(4, 79)], 79, &mut found);
+        assert!(found.violations[0].sentence.contains("lacks the write at 80"), "{:?}", found.violations);
     }
 
     #[test]

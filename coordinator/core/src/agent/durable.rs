@@ -1,5 +1,6 @@
 //! What an agent must never forget.
 
+use super::confirm::Confirmers;
 use crate::ids::{Epoch, InstanceName};
 use crate::state::Group;
 use crate::tail::Tail;
@@ -28,6 +29,13 @@ pub struct Durable {
     /// What it kept of its log before a rewind, and the history does not have yet.
     #[serde(default)]
     pub tails: Vec<Tail>,
+    /// Whom commits of the epoch acted on wait for; none in `async`.
+    #[serde(default)]
+    pub confirmers: Option<Confirmers>,
+    /// The place that each instance has in Postgres's list of standbys, by the order in which they first came in: a place
+    /// is never given to another, so that a place says who confirms, whatever list a process of Postgres goes by.
+    #[serde(default)]
+    pub places: Vec<InstanceName>,
 }
 
 /// A decision: by certificate, or by the log.

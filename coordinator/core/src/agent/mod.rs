@@ -12,6 +12,7 @@
 //!
 //! It needs no network in order to stop being primary: the deadline passes by itself.
 
+mod confirm;
 mod durable;
 mod handover;
 mod office;
@@ -19,6 +20,7 @@ mod postgres;
 mod probe;
 mod tails;
 
+pub use confirm::{Confirmers, NOBODY, Waits};
 pub use durable::{Decided, Durable};
 pub use postgres::{Observation, OnRewindFailure, Task, Upstream};
 pub use probe::{PROBE_TIMEOUT, Probe};
@@ -82,6 +84,9 @@ pub enum Effect {
         epoch: Epoch,
         /// The end, on CLOCK_BOOTTIME.
         deadline: Time,
+        /// Who must have flushed a commit before it is acknowledged: a bit for each place in the list that Postgres was
+        /// last told to wait for (`Task::Synchronise`); [`NOBODY`] for a place that nobody has.
+        confirm: u64,
     },
     /// Let no commit pass.
     Close,
@@ -115,6 +120,8 @@ pub enum Note {
     CalledOff(InstanceName, String),
     /// It kept what only it has of the log.
     Kept(Tail),
+    /// From now on commits wait for these.
+    WaitsFor(Vec<InstanceName>),
     /// A task begins, and why.
     Begins(Task, &'static str),
     /// A task failed, and why.
@@ -154,6 +161,7 @@ pub struct Agent {
     open_until: Time,
     opened: Epoch,
     hand_over: Option<handover::HandingOver>,
+    confirm: confirm::Confirm,
     postgres: postgres::Postgres,
     pulse: probe::Pulse,
     on_rewind_failure: OnRewindFailure,
@@ -183,6 +191,7 @@ impl Agent {
             open_until: Time(1),
             opened: Epoch(0),
             hand_over: None,
+            confirm: confirm::Confirm::default(),
             postgres: postgres::Postgres::default(),
             pulse: probe::Pulse::new(now),
             on_rewind_failure: OnRewindFailure::default(),
@@ -217,6 +226,7 @@ impl Agent {
         }
         self.take_office(now, &mut out);
         self.go_on_handing_over(now, &mut out);
+        self.keep_confirmers(now, &mut out);
         self.keep_lease(now, &mut out);
         self.drive(now, &mut out);
         self.report_if_due(now, &mut out);
@@ -271,7 +281,8 @@ impl Agent {
         }
         match message {
             ToAgent::Known(group) => self.know(*group, out),
-            ToAgent::Promised { epoch, seq, ttl, .. } => {
+            ToAgent::Promised { epoch, seq, ttl, revision, .. } => {
+                self.carries(node, epoch, revision);
                 if let Some(sent) = self.answered(node, seq, now) {
                     self.promised(node, epoch, sent, ttl);
                 }
@@ -402,6 +413,7 @@ impl Agent {
             position: seen.position,
             system_id: seen.system_id,
             gate_armed: seen.gate_armed,
+            offer: self.offer(),
             rtt_us: u32::try_from(rtt).unwrap_or(u32::MAX),
             trouble: self.trouble(),
             hand_over: self.hand_over.as_ref().map(handover::HandingOver::progress),

@@ -77,6 +77,7 @@ impl Agent {
             return;
         }
         let reason = certificate.as_ref().map_or(Reason::First, Certificate::reason);
+        self.begin_confirming(epoch, certificate.as_ref());
         self.durable.acted = epoch;
         self.durable.decided = Some(decided);
         self.durable.certificate = certificate.clone();
@@ -120,10 +121,13 @@ impl Agent {
         }
         let primary = self.postgres.seen.role == Role::Primary || mutant::on(Mutant::GateBeforePrimary);
         let ready = primary && self.postgres.seen.gate_armed && !self.holds_commits();
+        let ready = ready && (self.opened == epoch || self.waits_as_it_must());
         let Some(deadline) = self.deadline().filter(|deadline| ready && *deadline > now) else { return };
-        if deadline > self.open_until || self.opened != epoch {
+        let confirm = self.must_confirm();
+        if deadline > self.open_until || self.opened != epoch || self.confirm.asked != Some(confirm) {
             self.open_until = deadline.max(self.open_until);
-            out.push(Effect::Open { epoch, deadline: self.open_until });
+            self.confirm.ask(confirm);
+            out.push(Effect::Open { epoch, deadline: self.open_until, confirm });
             if self.opened != epoch {
                 self.opened = epoch;
                 out.push(Effect::Note(Note::Opened(epoch)));

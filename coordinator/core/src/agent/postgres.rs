@@ -1,5 +1,6 @@
 //! What the agent does with its Postgres: one table from what is decided and what is seen to the next task.
 
+use super::confirm::Waits;
 use super::{Agent, Effect, Note};
 use crate::ids::{Epoch, InstanceName, Lsn, Position};
 use crate::message::Role;
@@ -26,6 +27,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// What the shell sees of Postgres.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Observation {
+    /// When it was looked at: before the question was put.
+    pub at: Time,
     /// What it is doing.
     pub role: Role,
     /// The directory is that of a primary: it did not run as a standby last.
@@ -44,6 +47,8 @@ pub struct Observation {
     pub system_id: Option<u64>,
     /// The gate is loaded and reads the lease file.
     pub gate_armed: bool,
+    /// Whom it waits for at a commit; none if somebody else has set something else.
+    pub waits: Option<Waits>,
     /// `Role::Refused`: why the directory cannot be used.
     pub trouble: String,
 }
@@ -51,6 +56,7 @@ pub struct Observation {
 impl Default for Observation {
     fn default() -> Self {
         Observation {
+            at: Time::ZERO,
             role: Role::Preparing,
             was_primary: false,
             broken: false,
@@ -60,6 +66,7 @@ impl Default for Observation {
             standbys: BTreeMap::new(),
             system_id: None,
             gate_armed: false,
+            waits: Some(Waits::default()),
             trouble: String::new(),
         }
     }
@@ -107,6 +114,8 @@ pub enum Task {
     StartStandby(Option<Upstream>),
     /// Leave recovery.
     Promote,
+    /// Let commits wait for these from now on, and no others.
+    Synchronise(Waits),
     /// Receive from another instance.
     Follow(Upstream),
     /// Write what is dirty to disk, while everything goes on.
@@ -163,6 +172,7 @@ impl Agent {
             }
         }
         self.watch_streaming(now, out);
+        self.watch_standbys(now);
     }
 
     fn watch_streaming(&mut self, now: Time, out: &mut Vec<Effect>) {
@@ -401,6 +411,10 @@ impl Agent {
         if self.office().is_some() {
             let leased = self.leased(now) || mutant::on(Mutant::PromotesWithoutLease);
             return match seen.role {
+                // Not while commits are held: nothing is acknowledged then, and the stop shall not have to wait.
+                Role::Primary if !self.waits_as_it_must() && !self.holds_commits() => {
+                    Some((Task::Synchronise(self.must_wait_for()), "whom commits wait for has changed"))
+                }
                 Role::Primary => self.task_of_hand_over(now),
                 Role::Standby if leased => Some((Task::Promote, "decided to be primary, and leased")),
                 Role::Stopped if seen.broken => None,

@@ -205,6 +205,7 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         position: Position { timeline: 1, received: at, flushed: at, replayed: at },
         system_id: Some(7),
         gate_armed: true,
+        offer: None,
         rtt_us: 500,
         trouble: String::new(),
         hand_over: None,

@@ -1,0 +1,314 @@
+//! Whom commits wait for in `sync`: the primary's side of [`crate::replication`], which has the rules and the argument.
+//!
+//! The set is kept in three places, changed in an order that never lets go too early: durably here, in Postgres's own list
+//! (so that a commit sleeps until it is confirmed), and in the gate (which does the deciding: it acknowledges nothing that
+//! was not flushed by all whose places it was told).
+
+use super::{Agent, Effect, Note};
+use crate::ids::{Epoch, InstanceName, Lsn, NodeId, Revision};
+use crate::message::Role;
+use crate::mutant::{self, Mutant};
+use crate::quorum::is_majority;
+use crate::replication::{Mode, Offer, Policy};
+use crate::time::Time;
+use crate::vote::Certificate;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long a standby may be away before the primary lets go of it.
+const LAPSE: Duration = Duration::from_secs(1);
+/// How long a standby that the leader left out of the succession is asked last.
+const PASSED_OVER: Duration = Duration::from_secs(30);
+/// The bit of the place that nobody has: the gate waits until it is told otherwise.
+pub const NOBODY: u64 = 1 << 63;
+
+/// Whom Postgres waits for at a commit, by place; a place may be empty. No place: it waits for nobody, commits go on.
+/// Only empty places: it waits for somebody who never comes, commits stand still.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+pub struct Waits(pub Vec<Option<InstanceName>>);
+
+impl Waits {
+    /// The places of those it waits for, as the gate is told them.
+    fn bits(&self) -> u64 {
+        let taken = self.0.iter().enumerate().filter(|(_, name)| name.is_some());
+        let bits = taken.fold(0, |bits, (place, _)| bits | 1 << place);
+        if bits == 0 && !self.0.is_empty() { NOBODY } else { bits }
+    }
+}
+
+/// Whom commits wait for, and who is offered for the succession.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
+pub struct Confirmers {
+    /// Everybody whom a majority of witnesses may still name: commits wait for all of them.
+    pub names: BTreeSet<InstanceName>,
+    /// Those of them that have everything, and who shall be in the succession.
+    pub offer: Offer,
+    /// How far the log has to be known before the mode is taken from it: as far as the voters knew it.
+    pub known_from: Revision,
+    /// Since which revision the log has been in `sync` without interruption, as far as heard.
+    pub sync_since: Revision,
+    /// Whether `sync` is in force: not yet when the mode has just become so, and the succession is still that of before.
+    pub in_force: bool,
+}
+
+/// What the agent has seen of it, and told the gate, in this run.
+#[derive(Clone, Hash, Default, Debug)]
+pub(super) struct Confirm {
+    /// What the gate was told last.
+    pub asked: Option<u64>,
+    /// From when on the gate surely goes by it.
+    since: Option<Time>,
+    /// What the primary had flushed at some moment since.
+    mark: Option<Lsn>,
+    /// Who has flushed that.
+    confirmed: BTreeSet<InstanceName>,
+    /// When each standby was seen to receive.
+    streamed: BTreeMap<InstanceName, Time>,
+    /// Whom the leader left out of the succession, and when that was seen.
+    passed_over: BTreeMap<InstanceName, Time>,
+    /// The revision of the log that each witness's last promise under the epoch acted on carried.
+    carried: BTreeMap<NodeId, Revision>,
+}
+
+impl Confirm {
+    /// The gate is told. It is certain to go by that when the effects of this step have been carried out.
+    pub fn ask(&mut self, confirm: u64) {
+        if self.asked != Some(confirm) {
+            (self.asked, self.since, self.mark) = (Some(confirm), None, None);
+        }
+    }
+}
+
+impl Agent {
+    /// An office begins: whoever may be named after it has to confirm from the first commit on.
+    pub(super) fn begin_confirming(&mut self, epoch: Epoch, certificate: Option<&Certificate>) {
+        let continues = self.postgres.seen.role == Role::Primary;
+        let before = self.durable.confirmers.take().filter(|_| continues);
+        self.confirm.carried.clear();
+        if !continues {
+            self.confirm = Confirm::default();
+        }
+        let votes = certificate.into_iter().flat_map(Certificate::votes);
+        let known_from = votes.map(|vote| vote.revision).max().unwrap_or_default();
+        let known = self.group.as_ref().filter(|group| group.revision >= known_from);
+        if before.is_none() && known.is_some_and(|group| group.terms.mode == Mode::Async) {
+            return;
+        }
+        let mut confirmers = before.unwrap_or(Confirmers { in_force: true, ..Confirmers::default() });
+        if !mutant::on(Mutant::HeirWaitsForNobody) {
+            confirmers.names.extend(self.nameable(epoch, certificate));
+        }
+        confirmers.names.remove(&self.me.instance);
+        confirmers.known_from = known_from;
+        self.durable.confirmers = Some(confirmers);
+        self.give_places();
+    }
+
+    /// Whom a majority may name after a decision that makes this instance primary.
+    fn nameable(&self, epoch: Epoch, certificate: Option<&Certificate>) -> BTreeSet<InstanceName> {
+        match certificate {
+            Some(certificate) => {
+                certificate.votes().iter().flat_map(|vote| vote.rest.iter().cloned()).collect()
+            }
+            // The first primary has no succession yet. Later, whose votes it was is not known here.
+            None if epoch == Epoch(1) => BTreeSet::new(),
+            None => self.group.iter().flat_map(|group| group.instances.keys().cloned()).collect(),
+        }
+    }
+
+    /// A witness has promised in that epoch, and has applied the log so far.
+    pub(super) fn carries(&mut self, node: NodeId, epoch: Epoch, revision: Revision) {
+        if Some(epoch) == self.office() {
+            let known = self.confirm.carried.entry(node).or_default();
+            *known = revision.max(*known);
+        }
+    }
+
+    /// Whether a majority has promised in this epoch with the log's word that is known here, or a later one.
+    fn is_carried(&self) -> bool {
+        let Some(group) = self.group.as_ref().filter(|group| Some(group.epoch) == self.office()) else {
+            return false;
+        };
+        let newer = self.confirm.carried.iter().filter(|(_, revision)| **revision >= group.revision);
+        is_majority(&group.electorate, newer.map(|(node, _)| node))
+    }
+
+    /// Looks after the set while in office: lets in, offers, lets go.
+    pub(super) fn keep_confirmers(&mut self, now: Time, out: &mut Vec<Effect>) {
+        if self.confirm.asked.is_some() && self.confirm.since.is_none() {
+            self.confirm.since = Some(now); // the effects of the step that asked have been carried out
+        }
+        let known_from = self.durable.confirmers.as_ref().map_or(Revision(0), |of| of.known_from);
+        let known =
+            self.group.as_ref().filter(|group| group.revision >= known_from && self.office().is_some());
+        let Some((mode, sync_since)) = known.map(|group| (group.terms.mode, group.mode_since)) else {
+            return;
+        };
+        let before = (self.durable.confirmers.clone(), self.durable.places.len());
+        match mode {
+            Mode::Async => self.confirm_no_more(),
+            Mode::Sync { count } => {
+                let confirmers = self.durable.confirmers.get_or_insert_default();
+                let unbroken = [sync_since, Revision(0)].contains(&confirmers.sync_since);
+                confirmers.in_force &= unbroken; // else the succession may be that of `async`
+                confirmers.sync_since = sync_since;
+                if self.postgres.seen.role == Role::Primary {
+                    self.note_passed_over(now);
+                    self.offer_anew(usize::from(count), now);
+                }
+            }
+        }
+        self.give_places();
+        if before != (self.durable.confirmers.clone(), self.durable.places.len()) {
+            out.push(self.persist());
+            let names =
+                |of: &Option<Confirmers>| of.as_ref().map_or_else(BTreeSet::new, |of| of.names.clone());
+            let now_for = names(&self.durable.confirmers);
+            if names(&before.0) != now_for {
+                out.push(Effect::Note(Note::WaitsFor(now_for.into_iter().collect())));
+            }
+        }
+    }
+
+    /// The mode is `async` again: Postgres is let go of when a majority's word rests on that.
+    fn confirm_no_more(&mut self) {
+        if self.opened == Epoch(0) || self.is_carried() {
+            self.durable.confirmers = None;
+            self.confirm.confirmed.clear();
+        }
+    }
+
+    fn offer_anew(&mut self, count: usize, now: Time) {
+        let wanted = self.wanted(count, now);
+        let carried = self.is_carried();
+        let logged = self.group.as_ref().map_or(0, |group| group.offered);
+        let has_all = |name: &&InstanceName| {
+            self.confirm.confirmed.contains(*name) || mutant::on(Mutant::OfferedUnconfirmed)
+        };
+        let ready: BTreeSet<InstanceName> = wanted.iter().filter(has_all).cloned().collect();
+        // Nobody is let go of before who is wanted instead is there, or while it is not known yet who comes.
+        let new_office = now < self.office_since + LAPSE;
+        let settled = ready.len() == wanted.len() && (wanted.len() >= count || !new_office);
+        let Some(confirmers) = &mut self.durable.confirmers else { return };
+        confirmers.names.extend(wanted.iter().cloned());
+        let there = &confirmers.offer;
+        let members = if settled { ready } else { there.members.union(&ready).cloned().collect() };
+        if members != there.members || (settled && there.version == 0) {
+            confirmers.offer = Offer { version: there.version + 1, members };
+        }
+        // Carried, it says that no majority can name an instance any more that is not offered.
+        let loose =
+            carried && logged == confirmers.offer.version || mutant::on(Mutant::LoosenedBeforeCarried);
+        if loose && confirmers.offer.version > 0 {
+            confirmers.names = confirmers.offer.members.iter().chain(&wanted).cloned().collect();
+            confirmers.in_force = true;
+            let names = &confirmers.names;
+            self.confirm.confirmed.retain(|name| names.contains(name));
+        }
+    }
+
+    /// The standbys that receive, or did a moment ago.
+    fn alive(&self, now: Time) -> impl Iterator<Item = &InstanceName> {
+        let streamed = self.confirm.streamed.iter();
+        streamed.filter(move |(_, at)| now < **at + LAPSE).map(|(name, _)| name)
+    }
+
+    /// Who should confirm: those in other regions first, then those that do so already, then by name.
+    fn wanted(&self, count: usize, now: Time) -> BTreeSet<InstanceName> {
+        let Some(group) = &self.group else { return BTreeSet::new() };
+        let offered = self.durable.confirmers.as_ref().map(|confirmers| &confirmers.offer.members);
+        let place = |name: &&InstanceName| {
+            let passed = self.confirm.passed_over.get(*name).is_some_and(|at| now < *at + PASSED_OVER);
+            let near = group.instances.get(*name).is_some_and(|at| at.region == self.me.at.region);
+            let new = !offered.is_some_and(|offered| offered.contains(*name));
+            (passed, near, new, (*name).clone())
+        };
+        let known = |name: &&InstanceName| group.instances.contains_key(*name) && **name != self.me.instance;
+        let mut able: Vec<&InstanceName> = self.alive(now).filter(known).collect();
+        able.sort_by_key(place);
+        able.into_iter().take(count).cloned().collect()
+    }
+
+    /// A standby that is offered and that the leader does not put into the succession cannot take over, for a reason that
+    /// is not seen from here: another shall be asked.
+    fn note_passed_over(&mut self, now: Time) {
+        let Some(group) = self.group.as_ref().filter(|group| Some(group.epoch) == self.office()) else {
+            return;
+        };
+        let Some(confirmers) = &self.durable.confirmers else { return };
+        if confirmers.offer.version != group.offered {
+            return;
+        }
+        for name in confirmers.offer.members.iter().filter(|name| !group.succession.contains(name)) {
+            self.confirm.passed_over.entry((*name).clone()).or_insert(now);
+        }
+        self.confirm.passed_over.retain(|_, at| now < *at + PASSED_OVER);
+    }
+
+    /// The standbys were looked at.
+    pub(super) fn watch_standbys(&mut self, now: Time) {
+        let seen = &self.postgres.seen;
+        for name in seen.standbys.keys() {
+            self.confirm.streamed.insert(name.clone(), now);
+        }
+        if self.confirm.since.is_none_or(|since| seen.at < since) {
+            return;
+        }
+        let mark = *self.confirm.mark.get_or_insert(seen.position.flushed);
+        let asked = self.confirm.asked.unwrap_or(0);
+        for (name, _) in seen.standbys.iter().filter(|(_, flushed)| **flushed >= mark) {
+            let place = self.durable.places.iter().position(|placed| placed == name);
+            let kept = self.durable.confirmers.as_ref().is_some_and(|of| of.names.contains(name));
+            if kept && place.is_some_and(|place| asked >> place & 1 == 1) {
+                self.confirm.confirmed.insert(name.clone());
+            }
+        }
+    }
+
+    fn give_places(&mut self) {
+        let Some(confirmers) = &self.durable.confirmers else { return };
+        let places = &mut self.durable.places;
+        let new: Vec<InstanceName> =
+            confirmers.names.iter().filter(|name| !places.contains(name)).cloned().collect();
+        places.extend(new);
+    }
+
+    /// Whom Postgres has to wait for.
+    pub(super) fn must_wait_for(&self) -> Waits {
+        let Some(confirmers) = &self.durable.confirmers else { return Waits::default() };
+        if confirmers.names.is_empty() {
+            let degrade = self.group.as_ref().is_some_and(|group| group.terms.policy == Policy::Degrade);
+            let free = degrade || !confirmers.in_force;
+            return Waits(if free { Vec::new() } else { vec![None] });
+        }
+        let mut places: Vec<Option<InstanceName>> =
+            self.durable.places.iter().map(|name| confirmers.names.get(name).cloned()).collect();
+        while places.last().is_some_and(Option::is_none) {
+            places.pop();
+        }
+        Waits(places)
+    }
+
+    /// In `async`, what somebody else has set is theirs.
+    pub(super) fn waits_as_it_must(&self) -> bool {
+        match &self.postgres.seen.waits {
+            Some(waits) => *waits == self.must_wait_for(),
+            None => self.durable.confirmers.is_none(),
+        }
+    }
+
+    /// What the gate must see confirmed. It follows Postgres: until that waits for others, the gate asks for those before.
+    pub(super) fn must_confirm(&self) -> u64 {
+        match self.confirm.asked {
+            Some(asked) if self.durable.confirmers.is_some() && !self.waits_as_it_must() => asked,
+            _ => self.must_wait_for().bits(),
+        }
+    }
+
+    /// What the reports say of it.
+    pub(super) fn offer(&self) -> Option<Offer> {
+        self.office()?;
+        self.durable.confirmers.as_ref().map(|confirmers| confirmers.offer.clone())
+    }
+}

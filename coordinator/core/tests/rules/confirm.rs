@@ -1,0 +1,243 @@
+//! `sync`: who enters the succession, whom a primary waits for, and when it lets go.
+
+use super::*;
+use regent_core::agent::{NOBODY, Probe, Waits};
+use regent_core::ids::Lsn;
+use regent_core::replication::{Mode, Offer, Policy};
+use std::time::Duration;
+
+fn names(all: &[&str]) -> Vec<InstanceName> {
+    all.iter().map(|name| instance(name)).collect()
+}
+
+fn set_mode(state: &mut State, mode: Mode) -> Result<Applied, Rejected> {
+    state.apply(&Command::SetMode { group: group(), mode, policy: Policy::Block })
+}
+
+fn set(state: &mut State, succession: &[&str], offer: Option<(u64, &[&str])>) -> Result<Applied, Rejected> {
+    let Group { epoch, revision, .. } = state.groups[&group()];
+    let offer =
+        offer.map(|(version, members)| Offer { version, members: names(members).into_iter().collect() });
+    state.apply(&Command::SetSuccession {
+        group: group(),
+        epoch,
+        revision,
+        succession: names(succession),
+        offer,
+    })
+}
+
+/// Finding F3: a succession from an old offer arrives when the primary no longer waits for who is in it.
+#[test]
+fn in_sync_nobody_enters_the_succession_but_by_the_last_offer() {
+    let mut state = begun();
+    set_mode(&mut state, Mode::Sync { count: 1 }).expect("two standbys are enough");
+    assert!(matches!(set(&mut state, &["c"], None), Err(Rejected::NotOffered { expected: 0, got: 0, .. })));
+    set(&mut state, &["c"], Some((2, &["c"]))).expect("as offered");
+    assert!(matches!(
+        set(&mut state, &["b"], Some((1, &["b"]))),
+        Err(Rejected::NotOffered { expected: 2, .. })
+    ));
+    assert!(set(&mut state, &["b"], Some((2, &["c"]))).is_err(), "not a member");
+    set(&mut state, &["c"], Some((3, &["c"]))).expect("a later offer of the same");
+    assert_eq!(state.groups[&group()].offered, 3, "is remembered, or the one before would still be taken");
+    assert!(set(&mut state, &["c"], Some((2, &["c"]))).is_err());
+}
+
+#[test]
+fn a_mode_that_cannot_be_kept_is_refused_with_the_range() {
+    let mut state = begun();
+    let before = state.clone();
+    for (count, range) in [(3, "between 1 and 2, got 3"), (0, "between 1 and 15"), (200, "got 200")] {
+        let why = set_mode(&mut state, Mode::Sync { count }).expect_err("out of range").to_string();
+        assert!(why.contains(range), "{why}");
+    }
+    assert_eq!(state, before);
+}
+
+/// The agent of instance a, primary of epoch 1 in `sync 1`, its Postgres, and the witnesses that promise to it.
+struct Office {
+    agent: Agent,
+    seen: Observation,
+    known: Group,
+    now: Time,
+    /// What the gate was told last.
+    confirm: u64,
+}
+
+impl Office {
+    fn new() -> Office {
+        let mut known = begun().groups[&group()].clone();
+        known.terms.mode = Mode::Sync { count: 1 };
+        known.succession.clear();
+        let at = known.instances[&instance("a")].clone();
+        let me = Identity { group: group(), instance: instance("a"), at };
+        let (agent, _) = Agent::new(me, None, Time::ZERO);
+        let mut office = Office { agent, seen: primary(), known, now: Time(1), confirm: u64::MAX };
+        for node in [1, 2] {
+            office.agent.step(agent::Event::Linked(NodeId(node)), office.now);
+        }
+        office.learn(|_| ());
+        let standby = Observation { role: Role::Standby, ..Observation::default() };
+        office.agent.step(agent::Event::Observed(standby), office.now);
+        office
+    }
+
+    /// The log moves, and the agent hears of it.
+    fn learn(&mut self, change: impl FnOnce(&mut Group)) {
+        change(&mut self.known);
+        self.known.revision = self.known.revision.next();
+        let known = ToAgent::Known(Box::new(self.known.clone()));
+        self.agent.step(agent::Event::Heard(NodeId(1), known), self.now);
+    }
+
+    /// The leader takes what is offered.
+    fn take_offer(&mut self) {
+        let offer = self.offer();
+        self.learn(|known| {
+            known.succession = offer.members.iter().cloned().collect();
+            known.offered = offer.version;
+        });
+    }
+
+    /// A while passes: its Postgres obeys, these standbys have flushed so far, and each witness has applied that revision.
+    fn look(&mut self, flushed: &[(&str, u64)], applied: [Revision; 2]) {
+        for _ in 0..4 {
+            self.now = self.now + Duration::from_millis(60);
+            self.seen.at = self.now;
+            self.seen.position.flushed = Lsn(100);
+            self.seen.standbys = flushed.iter().map(|(name, lsn)| (instance(name), Lsn(*lsn))).collect();
+            let probed = agent::Event::Probed { began: self.now, probe: Probe::Committed };
+            for event in [probed, agent::Event::Observed(self.seen.clone())] {
+                let effects = self.agent.step(event, self.now);
+                self.obey(effects, applied);
+            }
+        }
+    }
+
+    fn obey(&mut self, effects: Vec<agent::Effect>, applied: [Revision; 2]) {
+        for effect in effects {
+            let next = match effect {
+                agent::Effect::Open { confirm, .. } => {
+                    self.confirm = confirm;
+                    continue;
+                }
+                agent::Effect::Start(Task::Synchronise(waits)) => {
+                    self.seen.waits = Some(waits.clone());
+                    self.agent.step(agent::Event::Observed(self.seen.clone()), self.now);
+                    agent::Event::Done(Task::Synchronise(waits), Ok(()))
+                }
+                agent::Effect::Send(node, regent_core::message::ToWitness::Report(report)) => {
+                    let revision = applied[usize::from(node == NodeId(2))];
+                    let (epoch, ttl) = (Epoch(1), Terms::default().ttl);
+                    let promised =
+                        ToAgent::Promised { group: group(), epoch, seq: report.seq, ttl, revision };
+                    agent::Event::Heard(node, promised)
+                }
+                _ => continue,
+            };
+            let effects = self.agent.step(next, self.now);
+            self.obey(effects, applied);
+        }
+    }
+
+    fn offer(&self) -> Offer {
+        self.agent.durable().confirmers.clone().expect("it is in sync").offer
+    }
+
+    fn waits(&self) -> Waits {
+        self.seen.waits.clone().expect("what it was told")
+    }
+
+    /// b has everything, and is the only one in the succession.
+    fn with_b() -> Office {
+        let mut office = Office::new();
+        let now = office.known.revision;
+        office.look(&[("b", 100)], [now; 2]);
+        assert_eq!(office.offer().members, names(&["b"]).into_iter().collect());
+        office.take_offer();
+        let now = office.known.revision;
+        office.look(&[("b", 100)], [now; 2]);
+        office
+    }
+}
+
+#[test]
+fn the_gate_opens_to_nobody_until_a_standby_confirms() {
+    let mut office = Office::new();
+    let now = office.known.revision;
+    office.look(&[], [now; 2]);
+    assert_eq!((office.waits(), office.confirm), (Waits(vec![None]), NOBODY));
+    office.look(&[("b", 1)], [now; 2]);
+    assert_eq!((office.waits(), office.confirm), (Waits(vec![Some(instance("b"))]), 1));
+}
+
+#[test]
+fn a_standby_is_offered_only_when_it_has_what_was_acknowledged_before() {
+    let mut office = Office::new();
+    let now = office.known.revision;
+    office.look(&[("b", 99)], [now; 2]);
+    assert_eq!(office.offer(), Offer::default());
+    office.look(&[("b", 100)], [now; 2]);
+    assert_eq!(office.offer(), Offer { version: 1, members: names(&["b"]).into_iter().collect() });
+}
+
+#[test]
+fn a_standby_is_let_go_of_only_when_a_majority_carries_a_log_without_it() {
+    let mut office = Office::with_b();
+    let before = office.known.revision;
+    for _ in 0..10 {
+        office.look(&[("c", 100)], [before; 2]);
+    }
+    let both = Waits(vec![Some(instance("b")), Some(instance("c"))]);
+    assert_eq!(office.offer().members, names(&["c"]).into_iter().collect());
+    assert_eq!((office.waits(), office.confirm), (both.clone(), 3));
+    office.take_offer();
+    let now = office.known.revision;
+    office.look(&[("c", 100)], [now, before]);
+    assert_eq!(
+        (office.waits(), office.confirm),
+        (both, 3),
+        "one witness of three may still name b with another"
+    );
+    office.look(&[("c", 100)], [now; 2]);
+    assert_eq!((office.waits(), office.confirm), (Waits(vec![None, Some(instance("c"))]), 2));
+}
+
+#[test]
+fn an_heir_waits_for_everybody_who_may_be_named_after_it() {
+    let mut known = begun().groups[&group()].clone();
+    known.terms.mode = Mode::Sync { count: 1 };
+    let at = known.instances[&instance("b")].clone();
+    let heir = |known: &Group| {
+        let me = Identity { group: group(), instance: instance("b"), at: at.clone() };
+        let (mut agent, _) = Agent::new(me, None, Time::ZERO);
+        let word = ToAgent::Known(Box::new(known.clone()));
+        agent.step(agent::Event::Heard(NodeId(1), word), Time::ZERO);
+        let standby = Observation { role: Role::Standby, ..Observation::default() };
+        agent.step(agent::Event::Observed(standby), Time::ZERO);
+        agent
+    };
+    let decided = |rests: [&[&str]; 2], of: &Group| {
+        let vote = |witness: u64, rest: &[&str]| Vote { rest: names(rest), ..vote(of, witness, 2, "b", 2) };
+        let votes = vec![vote(1, rests[0]), vote(2, rests[1])];
+        agent::Event::Heard(NodeId(1), ToAgent::Decided(Certificate::new(votes).expect("a majority")))
+    };
+    let waits =
+        |agent: &Agent| agent.durable().confirmers.as_ref().map(|of| of.names.iter().cloned().collect());
+    let mut agent = heir(&known);
+    agent.step(decided([&["c"], &[]], &known), Time::ZERO);
+    assert_eq!(waits(&agent), Some(names(&["c"])), "one of the voters may name c with another that does");
+
+    // In async nobody is waited for, unless the voters may know better.
+    known.terms.mode = Mode::Async;
+    let mut agent = heir(&known);
+    agent.step(decided([&["c"], &["c"]], &known), Time::ZERO);
+    assert_eq!(waits(&agent), None);
+    let mut agent = heir(&known);
+    let later = Group { revision: known.revision.next(), ..known.clone() };
+    agent.step(decided([&["c"], &["c"]], &later), Time::ZERO);
+    assert_eq!(waits(&agent), Some(names(&["c"])));
+    agent.step(agent::Event::Heard(NodeId(1), ToAgent::Known(Box::new(later))), Time::ZERO);
+    assert_eq!(waits(&agent), None);
+}
