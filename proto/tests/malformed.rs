@@ -104,8 +104,8 @@ fn a_vote_with_one_field_wrong() {
     bad_vote(|v| v.electorate = (1..33).collect(), "electorate: expected at most 31 entries, got 32");
     bad_vote(|v| v.electorate = vec![1, 1], "electorate: expected distinct entries, got 1 of them repeated");
     bad_vote(|v| v.electorate = vec![1, 0], "electorate: expected 1 to 18446744073709551615, got 0");
-    bad_vote(|v| v.reason = 7, "reason: expected a reason of 0 to 6, got 7");
-    bad_vote(|v| v.reason = -1, "reason: expected a reason of 0 to 6, got -1");
+    bad_vote(|v| v.reason = 8, "reason: expected a reason of 0 to 7, got 8");
+    bad_vote(|v| v.reason = -1, "reason: expected a reason of 0 to 7, got -1");
 }
 
 #[test]

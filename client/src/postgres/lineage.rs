@@ -11,7 +11,7 @@ use super::error::PostgresError;
 use super::lsn::Lsn;
 use super::settings::Upstream;
 use super::upstream::UpstreamFacts;
-use super::{Cluster, Server, files};
+use super::{Cluster, ControlState, Server, files};
 
 /// Enough for the first record of a timeline and the page header before it.
 const MARK: u64 = 256;
@@ -83,6 +83,22 @@ impl Server {
         Ok(here.is_some_and(|here| !there.is_empty() && here != there))
     }
 
+    /// Whether this instance, a primary that was shut down cleanly, wrote nothing after the upstream's next timeline began: its
+    /// shutdown checkpoint is the last that it wrote. To be asked once [`Server::twins`] has found none.
+    pub(super) async fn ended_before(
+        &self,
+        upstream: &Upstream,
+        cluster: &Cluster,
+        facts: &UpstreamFacts,
+    ) -> Result<bool, PostgresError> {
+        let (here, there) = self.lineages(upstream, cluster, facts).await?;
+        let fork = there.get(shared(&here, &there)).filter(|_| here.len() < there.len());
+        let whole = shared(&here, &there) == here.len();
+        let clean =
+            cluster.state == ControlState::ShutDown && cluster.checkpoint_timeline == cluster.timeline;
+        Ok(clean && whole && fork.is_some_and(|(_, begin)| cluster.checkpoint < *begin))
+    }
+
     async fn local_history(&self, timeline: u32) -> Result<String, PostgresError> {
         let path = self.data_dir().join("pg_wal").join(history_name(timeline));
         files::off_thread(move || match std::fs::read_to_string(&path) {
@@ -103,6 +119,11 @@ impl Server {
 
 fn history_name(timeline: u32) -> String {
     format!("{timeline:08X}.history")
+}
+
+/// How many timelines, from the oldest on, are the same.
+pub(super) fn shared(here: &Lineage, there: &Lineage) -> usize {
+    here.iter().zip(there).take_while(|(a, b)| a == b).count()
 }
 
 /// The name of the segment with that position in it.

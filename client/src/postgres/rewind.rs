@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::error::PostgresError;
 use super::lsn::Lsn;
 use super::settings::Upstream;
-use super::upstream::UpstreamFacts;
 use super::{Cluster, Mode, Role, Server, config, files, lockfile};
 
 /// How long a new primary may take for its first checkpoint, and a killed standby to become consistent.
@@ -36,7 +35,7 @@ impl Server {
     pub async fn rewind_from(&self, upstream: &Upstream) -> Result<Rewind, PostgresError> {
         let cluster = self.expect_cluster().await?;
         lockfile::refuse_running(self.data_dir())?;
-        let facts = self.checkpointed(upstream).await?;
+        let facts = self.ask_primary(upstream).await?;
         if facts.system_id != cluster.system_id {
             let reason = format!(
                 "system identifier: expected {} (the upstream's), got {}",
@@ -50,10 +49,22 @@ impl Server {
         if let Some(reason) = self.twins(upstream, &cluster, &facts).await? {
             return Ok(Rewind::Failed { reason });
         }
+        if self.ended_before(upstream, &cluster, &facts).await? {
+            self.stand_by(upstream).await?;
+            return Ok(Rewind::NotNeeded);
+        }
+        self.checkpointed(upstream).await?;
         if cluster.was_standby() && !cluster.is_clean() {
             self.come_to_rest().await?;
         }
         self.rewind_to(upstream, &cluster).await
+    }
+
+    /// What was shut down as a primary is a standby when it starts.
+    async fn stand_by(&self, upstream: &Upstream) -> Result<(), PostgresError> {
+        let _alone = self.changing.lock().await;
+        let (settings, upstream) = (self.settings.clone(), upstream.clone());
+        files::off_thread(move || super::clone::as_standby_of(&settings, &upstream, &settings.data_dir)).await
     }
 
     async fn rewind_to(&self, upstream: &Upstream, cluster: &Cluster) -> Result<Rewind, PostgresError> {
@@ -94,16 +105,13 @@ impl Server {
 
     /// Waits until the control file of a new primary says its new timeline: before, a rewind would see the old one there,
     /// and wrongly find nothing to do.
-    async fn checkpointed(&self, upstream: &Upstream) -> Result<UpstreamFacts, PostgresError> {
+    async fn checkpointed(&self, upstream: &Upstream) -> Result<(), PostgresError> {
         let wrong = |what: String| PostgresError::Upstream { upstream: upstream.clone(), what };
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let facts = self.ask(upstream).await?;
-            if facts.in_recovery {
-                return Err(wrong("expected a primary, got a standby".into()));
-            }
+            let facts = self.ask_primary(upstream).await?;
             if facts.checkpoint_timeline == facts.timeline {
-                return Ok(facts);
+                return Ok(());
             }
             if Instant::now() > deadline {
                 return Err(wrong(format!(

@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::statvfs::statvfs;
 
 use super::error::PostgresError;
-use super::lineage::{Lineage, segment};
+use super::lineage::{Lineage, segment, shared};
 use super::lsn::{Lsn, timeline_of_segment};
 use super::settings::{Upstream, sibling};
 use super::{Server, files, lockfile};
@@ -65,11 +65,7 @@ impl Server {
     ) -> Result<Option<KeptTail>, PostgresError> {
         let cluster = self.expect_cluster().await?;
         lockfile::refuse_running(self.data_dir())?;
-        let facts = self.ask(upstream).await?;
-        if facts.in_recovery {
-            let what = "expected a primary, got a standby".into();
-            return Err(PostgresError::Upstream { upstream: upstream.clone(), what });
-        }
+        let facts = self.ask_primary(upstream).await?;
         // Of another database nothing is replaced: the rewind says so.
         if facts.system_id != cluster.system_id {
             return Ok(None);
@@ -152,10 +148,6 @@ fn beyond(here: &Lineage, there: &Lineage) -> Vec<Part> {
         until,
     });
     parts.filter(|part| part.until.is_none_or(|until| part.from < until)).collect()
-}
-
-fn shared(here: &Lineage, there: &Lineage) -> usize {
-    here.iter().zip(there).take_while(|(a, b)| a == b).count()
 }
 
 /// Copies, flushes, and only then gives the directory its name.

@@ -35,6 +35,16 @@ impl Server {
         })
     }
 
+    /// Asks an upstream that has to be a primary.
+    pub(super) async fn ask_primary(&self, upstream: &Upstream) -> Result<UpstreamFacts, PostgresError> {
+        let facts = self.ask(upstream).await?;
+        if facts.in_recovery {
+            let what = "expected a primary, got a standby".into();
+            return Err(PostgresError::Upstream { upstream: upstream.clone(), what });
+        }
+        Ok(facts)
+    }
+
     /// What the upstream answers to a statement, as text.
     pub(super) async fn put_question(
         &self,

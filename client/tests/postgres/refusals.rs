@@ -30,7 +30,9 @@ fn a_version_that_is_too_old_is_refused() {
     let mut settings = bench.settings("a");
     settings.bin_dir = Some(bench.path("bin"));
     std::fs::create_dir(bench.path("bin")).unwrap();
-    for program in ["postgres", "initdb", "pg_basebackup", "pg_rewind", "pg_controldata", "psql"] {
+    for program in
+        ["postgres", "initdb", "pg_basebackup", "pg_rewind", "pg_waldump", "pg_controldata", "psql"]
+    {
         fake_program(&bench.path("bin").join(program), "postgres (PostgreSQL) 12.3");
     }
     let error = refusal(settings);

@@ -124,7 +124,7 @@ async fn a_clean_old_primary_needs_no_rewind() {
     a.stop(Mode::Fast, PATIENCE).await.unwrap();
     b.promote().await.unwrap();
     until("it is primary", || async { matches!(b.in_recovery().await, Ok(false)) }).await;
-    b.checkpoint().await.unwrap();
+    sql(&b, "insert into t values (2)").await;
     assert_eq!(a.rewind_from(&at(&b)).await.unwrap(), Rewind::NotNeeded);
     a.start(&Role::Standby { upstream: Some(at(&b)) }).await.unwrap();
     streams_from(&a, &b).await;
