@@ -30,6 +30,8 @@ pub struct View {
     pub leased: bool,
     /// Region of who would take over.
     pub heir: Option<usize>,
+    /// How many standbys belong into the succession: all, or those that confirm.
+    pub wanted: usize,
     /// Standbys in the succession.
     pub successors: usize,
     /// Standbys that stream.
@@ -43,8 +45,7 @@ pub struct View {
 impl View {
     /// Nothing is missing: a leader, a primary with a lease, all others ready to take over.
     pub fn is_whole(&self) -> bool {
-        let others = REGIONS.len() - 1;
-        let ready = self.successors == others && self.streaming == others;
+        let ready = self.successors == self.wanted && self.streaming == REGIONS.len() - 1;
         // A node that has just started does not know an heir yet.
         self.leader.is_some() && self.leased && self.heir.is_some() && ready
     }
@@ -62,6 +63,10 @@ impl View {
             epoch: group.epoch.0,
             leased: group.leased,
             heir: place(forecast.and_then(|forecast| forecast.heir.as_ref())),
+            wanted: match group.group.terms.mode {
+                Mode::Async => REGIONS.len() - 1,
+                mode => mode.count(),
+            },
             successors: standbys().filter(|one| one.place.is_some()).count(),
             streaming: standbys().filter(|one| streams(one)).count(),
             forecast: forecast.map(|forecast| forecast.words.clone()).unwrap_or_default(),

@@ -54,7 +54,7 @@ fn wanted(state: &State, group: &Group, view: &View, now: Time) -> Option<HandOv
     if lately || !is_drained(group, primary, &state.drained) {
         return None;
     }
-    let outside = group.succession.iter().filter(|name| !is_drained(group, name, &state.drained));
+    let outside = switchover::candidates(group).filter(|name| !is_drained(group, name, &state.drained));
     let region_of = |id| state.nodes.get(&id).map(|node| node.region.clone());
     let planned = outside.filter_map(|to| {
         let wish = Wish { to: Some(to), wait: WAIT, drained: &state.drained };

@@ -5,6 +5,7 @@ use crate::forecast::pause;
 use crate::ids::{InstanceName, NodeId, RegionName};
 use crate::message::{HandOver, Report, Role, Step};
 use crate::plan::HAND_OVER_PATIENCE;
+use crate::replication::Mode;
 use crate::state::{Group, Rejected};
 use crate::succession::{lag_bytes, why_not};
 use crate::time::Time;
@@ -180,11 +181,17 @@ fn target(
     if there.contains(&primary) {
         return Err(Refused::AlreadyPrimary(primary.clone()));
     }
-    let mut members = group.succession.iter().filter(|name| there.contains(name));
-    members
+    let mut there_in_order = candidates(group).filter(|name| there.contains(name));
+    there_in_order
         .find(able)
         .cloned()
         .ok_or_else(|| Refused::NobodyThere { region, why: reasons(&mut there.iter().copied()) })
+}
+
+/// Who might be asked, in order: the succession, and then the others, whom `sync` has to let into it first.
+pub fn candidates(group: &Group) -> impl Iterator<Item = &InstanceName> {
+    let others = group.instances.keys().filter(|name| !group.succession.contains(name));
+    group.succession.iter().chain(others)
 }
 
 /// Why an instance cannot be handed the office now; `None` if it can.
@@ -202,7 +209,8 @@ fn obstacle(
     if let Some(why) = why_not(group, view, name, now) {
         return Some(why);
     }
-    if !group.succession.contains(name) {
+    // In `sync` the primary lets it in, once it confirms, before commits are held.
+    if !group.succession.contains(name) && group.terms.mode == Mode::Async {
         return Some("is not in the succession yet; try again in a moment".to_owned());
     }
     let (report, _) = view.last_report(name)?;

@@ -134,6 +134,13 @@ impl Agent {
         is_majority(&group.electorate, newer.map(|(node, _)| node))
     }
 
+    /// Whether a majority would follow a release to that one: in `sync` it may have to be let into the succession first.
+    pub(super) fn surely_nameable(&self, name: &InstanceName) -> bool {
+        self.group.as_ref().is_some_and(|group| {
+            group.terms.mode == Mode::Async || (group.succession.contains(name) && self.is_carried())
+        })
+    }
+
     /// Looks after the set while in office: lets in, offers, lets go.
     pub(super) fn keep_confirmers(&mut self, now: Time, out: &mut Vec<Effect>) {
         if self.confirm.asked.is_some() && self.confirm.since.is_none() {
@@ -214,7 +221,7 @@ impl Agent {
         streamed.filter(move |(_, at)| now < **at + LAPSE).map(|(name, _)| name)
     }
 
-    /// Who should confirm: those in other regions first, then those that do so already, then by name.
+    /// Who should confirm: the successor of a switchover, those in other regions, then those that do so already, then by name.
     fn wanted(&self, count: usize, now: Time) -> BTreeSet<InstanceName> {
         let Some(group) = &self.group else { return BTreeSet::new() };
         let offered = self.durable.confirmers.as_ref().map(|confirmers| &confirmers.offer.members);
@@ -222,7 +229,7 @@ impl Agent {
             let passed = self.confirm.passed_over.get(*name).is_some_and(|at| now < *at + PASSED_OVER);
             let near = group.instances.get(*name).is_some_and(|at| at.region == self.me.at.region);
             let new = !offered.is_some_and(|offered| offered.contains(*name));
-            (passed, near, new, (*name).clone())
+            (self.successor() != Some(*name), passed, near, new, (*name).clone())
         };
         let known = |name: &&InstanceName| group.instances.contains_key(*name) && **name != self.me.instance;
         let mut able: Vec<&InstanceName> = self.alive(now).filter(known).collect();

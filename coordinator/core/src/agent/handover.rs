@@ -106,7 +106,7 @@ impl Agent {
         if self.office() != Some(epoch) {
             return self.call_off(format!("it is no longer primary of epoch {epoch}"), now, out);
         }
-        if self.at(Step::CatchUp) && self.has_come(CLOSE) {
+        if self.at(Step::CatchUp) && self.has_come(CLOSE) && self.may_be_handed_over() {
             self.begin(Step::Held, now);
             self.close("handing over", out);
         }
@@ -125,6 +125,16 @@ impl Agent {
             (hand_over.step, hand_over.since) = (step, now);
             self.report_at = now;
         }
+    }
+
+    /// Whether a release to the successor would not be in vain.
+    fn may_be_handed_over(&self) -> bool {
+        self.handing_over().is_some_and(|hand_over| self.surely_nameable(&hand_over.wish.to))
+    }
+
+    /// The one who is to follow, while a switchover is under way.
+    pub(super) fn successor(&self) -> Option<&InstanceName> {
+        self.handing_over().map(|hand_over| &hand_over.wish.to)
     }
 
     /// Whether the successor has flushed what was written after the wish, and lacks no more than that of the rest.
@@ -147,6 +157,7 @@ impl Agent {
             return;
         }
         let behind = match self.postgres.seen.standbys.get(&wish.to) {
+            Some(_) if !self.surely_nameable(&wish.to) => "is not in the succession yet".to_owned(),
             Some(at) => {
                 format!("lacks {} bytes", self.postgres.seen.position.received.0.saturating_sub(at.0))
             }

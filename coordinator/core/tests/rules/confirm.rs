@@ -108,7 +108,7 @@ impl Office {
             self.seen.position.flushed = Lsn(100);
             self.seen.standbys = flushed.iter().map(|(name, lsn)| (instance(name), Lsn(*lsn))).collect();
             let probed = agent::Event::Probed { began: self.now, probe: Probe::Committed };
-            for event in [probed, agent::Event::Observed(self.seen.clone())] {
+            for event in [agent::Event::Observed(self.seen.clone()), probed] {
                 let effects = self.agent.step(event, self.now);
                 self.obey(effects, applied);
             }
