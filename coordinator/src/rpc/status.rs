@@ -5,7 +5,7 @@ use crate::raft::Leadership;
 use regent_core::drain::is_drained;
 use regent_core::forecast::forecast;
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName};
-use regent_core::replication::Policy;
+use regent_core::replication::{Mode, Policy};
 use regent_core::state::{Group, State};
 use regent_core::succession::{lag_bytes, why_not};
 use regent_core::time::Time;
@@ -137,7 +137,11 @@ impl Look<'_> {
             let drained = place.is_none() && is_drained(self.group, name, &self.state.drained);
             drained.then(|| "is in a drained region".to_owned())
         };
-        let why_not = why_not(self.group, self.view(), name, self.now).or_else(drained);
+        let unasked = || {
+            let chosen = place.is_some() || self.group.terms.mode == Mode::Async;
+            (!chosen).then(|| "does not confirm commits".to_owned())
+        };
+        let why_not = why_not(self.group, self.view(), name, self.now).or_else(drained).or_else(unasked);
         let why_not = why_not.filter(|_| !is_primary);
         InstanceStatus {
             name: name.clone(),
