@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,7 +31,7 @@ pub fn copy_newest(data_dir: &Path, to: &Path) -> anyhow::Result<()> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(&from).with_context(|| format!("cannot read {}", from.display()))? {
         let (entry, is_segment) = entry.map(|entry| (entry.file_name(), is_segment(&entry.file_name())))?;
-        if is_segment {
+        if is_segment && begun(&from.join(&entry))? {
             segments.push((fs::metadata(from.join(&entry))?.modified()?, entry));
         }
     }
@@ -40,6 +41,14 @@ pub fn copy_newest(data_dir: &Path, to: &Path) -> anyhow::Result<()> {
         fs::copy(from.join(name), to.join("pg_wal").join(name))?;
     }
     Ok(())
+}
+
+/// Whether a segment has the header of its first page: one that Postgres has only made ready has not, and `pg_waldump`, which
+/// takes the first it sees for a sample, would stop at it.
+fn begun(segment: &Path) -> anyhow::Result<bool> {
+    let mut magic = [0; 2];
+    fs::File::open(segment)?.read_exact(&mut magic)?;
+    Ok(magic != [0, 0])
 }
 
 fn is_segment(name: &std::ffi::OsStr) -> bool {

@@ -245,7 +245,10 @@ impl World {
 
     fn undo(&mut self, fault: &Fault) {
         match *fault {
-            Fault::RegionLost(at) => self.each_in(at, World::start),
+            Fault::RegionLost(at) => {
+                self.forget_brief(at);
+                self.each_in(at, World::start);
+            }
             Fault::RegionSuspended(at) => self.suspend(at, false),
             Fault::RegionCut(at) | Fault::RegionMuted(at) => self.heal_region(at),
             Fault::NodeKilled(at) => self.start_node(at),
@@ -290,8 +293,18 @@ impl World {
         for group in 0..self.groups.len() {
             let there = |who: &usize| self.links.region(self.hosts[*who].end) == region;
             if self.gates(group).iter().any(|(who, _)| there(who)) {
-                self.tally.struck[group] = Some(self.now);
+                self.tally.struck[group] = Some((self.now, region));
             }
+        }
+    }
+
+    /// A region that is back before it had to be replaced: its primary may get its lease again while some have voted for
+    /// another, and then neither has a majority until the leader puts it right.
+    fn forget_brief(&mut self, region: usize) {
+        for group in 0..self.groups.len() {
+            let allowed = self.outage_allowed(self.members[group][0]);
+            let brief = |(at, of): &mut (u64, usize)| *of == region && self.now < *at + allowed;
+            self.tally.struck[group].take_if(brief);
         }
     }
 

@@ -198,7 +198,7 @@ impl World {
 
     /// The outage of a group, if it had one.
     fn is_over(&mut self, who: HostId) {
-        if let Some(struck) = self.tally.struck[self.hosts[who].group].take() {
+        if let Some((struck, _)) = self.tally.struck[self.hosts[who].group].take() {
             self.tally.outages.push((who, self.now - struck));
         }
     }

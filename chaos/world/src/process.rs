@@ -17,6 +17,8 @@ pub struct Process<E> {
     pub flushing: bool,
     /// Whether its disk takes nothing: a flush waits.
     pub disk_stuck: bool,
+    /// Whether nothing kept it from its work when its queue was looked at last.
+    pub went_on: bool,
     /// Which life of it this is.
     pub life: u64,
     /// What it has to take in.
@@ -35,6 +37,7 @@ impl<E> Process<E> {
             frozen: false,
             flushing: false,
             disk_stuck: false,
+            went_on: false,
             life: 1,
             inbox: VecDeque::new(),
             to_do: VecDeque::new(),
@@ -49,9 +52,16 @@ impl<E> Process<E> {
         unsynced
     }
 
-    /// Whether nothing keeps it from its work but work, so that what waits for it must not grow.
+    /// Whether nothing keeps it from its work but work.
     pub fn goes_on(&self) -> bool {
         self.up && !self.frozen && !self.disk_stuck
+    }
+
+    /// Whether it goes on, and did when this was asked last, so that what waits for it must not grow: what has just been let
+    /// go of has a backlog to take in.
+    pub fn has_gone_on(&mut self) -> bool {
+        let goes_on = self.goes_on();
+        std::mem::replace(&mut self.went_on, goes_on) && goes_on
     }
 
     /// Whether it can take a step now.

@@ -117,7 +117,12 @@ fn build(world: &mut World, topology: &Topology) {
         world.add_node(*clock);
     }
     world.lead(Some(0));
-    world.run(1_000 * MS);
+    // The log takes one in after the other: seven need longer than a second.
+    let told = |world: &World| world.raft.state.nodes.len() == topology.nodes.len();
+    let end = world.now + SETTLES;
+    while !told(world) && world.now < end {
+        world.run(SLICE);
+    }
     for (number, plan) in topology.groups.iter().enumerate() {
         let group = GroupName::new(format!("g{}", number + 1)).expect("a letter and a number");
         let (terms, electorate) = (plan.terms.clone(), plan.electorate.clone());
@@ -198,7 +203,7 @@ fn judge_safety_phase(world: &mut World, profile: &Profile) {
                 leader_costs_nothing::lapsed(who, &mut world.invariants.found);
             }
             for group in 0..world.groups.len() {
-                if let Some(struck) = world.tally.struck[group].take() {
+                if let Some((struck, _)) = world.tally.struck[group].take() {
                     // It lasts still.
                     world.tally.outages.push((world.members[group][0], world.now - struck));
                 }
@@ -221,21 +226,26 @@ impl World {
     pub(crate) fn judge_queues(&mut self) {
         let found = &mut self.invariants.found;
         bounded_queues::look_ahead(self.queue.len(), self.nodes.len() + self.hosts.len(), found);
-        for peer in self.nodes.iter().filter(|peer| peer.process.goes_on()) {
+        for peer in &mut self.nodes {
+            if !peer.process.has_gone_on() {
+                continue;
+            }
             let chain = peer.durable.values().map(|kept| kept.chain.len()).max().unwrap_or(0);
             let who = || crate::words::node(peer.id);
             bounded_queues::look(who, peer.process.inbox.len(), chain, found);
         }
-        for host in self.hosts.iter().filter(|host| host.process.goes_on()) {
-            let who = || crate::words::inst(&host.me.instance);
-            bounded_queues::look(who, host.process.inbox.len(), 0, found);
+        for host in &mut self.hosts {
+            if host.process.has_gone_on() {
+                let who = || crate::words::inst(&host.me.instance);
+                bounded_queues::look(who, host.process.inbox.len(), 0, found);
+            }
         }
     }
 
     /// How long a failover may take when nothing is wrong but the loss of a region: the suspicion on a slow clock, the
     /// last claim on its way to the witnesses, their votes on the way to the heir, the votes' flush and the agent's, the
     /// promotion, two looks at Postgres.
-    fn outage_allowed(&self, who: usize) -> u64 {
+    pub(crate) fn outage_allowed(&self, who: usize) -> u64 {
         let group = &self.raft.state.groups[&self.hosts[who].me.group];
         let suspicion = u64::try_from(group.terms.suspicion.as_nanos()).expect("a short time");
         suspicion + suspicion / 100 + 2 * self.links.longest() + (60 + 50 + 30) * MS

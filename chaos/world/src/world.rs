@@ -186,8 +186,8 @@ pub struct Tally {
     pub lapses: Vec<u64>,
     /// Writes acknowledged, by group.
     pub acknowledged: Vec<u64>,
-    /// When the last gate of each group was known to be lost to a fault.
-    pub struck: Vec<Option<u64>>,
+    /// When the last gate of each group was known to be lost to a fault, and with which region.
+    pub struck: Vec<Option<(u64, usize)>>,
     /// How long each failover after such a fault took, with who took over.
     pub outages: Vec<(HostId, u64)>,
     /// Acknowledged writes that were left behind with an old primary.

@@ -5,6 +5,7 @@
 //! Nothing here removes what is kept. The directory of a tail is named by what it holds, so keeping one twice is once.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use super::{Server, files, lockfile};
 const RESERVE: u64 = 64 << 20;
 /// How long reading it may take: minutes for gigabytes.
 const PATIENCE: Duration = Duration::from_secs(1_800);
+
+/// What `pg_waldump` says where the log ends: in a segment, or with one.
+const AT_THE_END: [&str; 3] = ["error in WAL record", "could not find a valid record", "could not find file"];
 
 /// A tail of the log that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,20 +105,29 @@ impl Server {
     /// Reads one part of the log to its end.
     async fn read(&self, part: &Part) -> Result<Found, PostgresError> {
         let mut found = Found::default();
+        let (pg_wal, of) = (self.data_dir().join("pg_wal"), *part);
+        let Some((first, last)) = files::off_thread(move || span(&pg_wal, &of)).await? else {
+            tracing::warn!(?part, "what only this instance had of the log is no longer there");
+            return Ok(found);
+        };
         let mut tool = self
             .tool("pg_waldump")
             .arg("--path")
             .arg(self.data_dir().join("pg_wal"))
-            .arg(format!("--timeline={}", part.timeline))
             .arg(format!("--start={}", part.from))
             .timeout(PATIENCE);
         if let Some(until) = part.until {
             tool = tool.arg(format!("--end={until}"));
         }
-        // Where the log ends it complains: it cannot know that nothing more was meant to come.
-        let complained = tool.each_line(&mut |line| found.take(line)).await?;
+        let complained = tool.arg(first).arg(last).each_line(&mut |line| found.take(line)).await?;
         tracing::debug!(?part, ?found, complained, "read what the upstream does not have");
-        Ok(found)
+        // Where the log ends it complains: it cannot know that nothing more was meant to come.
+        match complained {
+            Some(output) if !AT_THE_END.iter().any(|words| output.contains(words)) => {
+                Err(PostgresError::Tool { program: "pg_waldump".into(), status: "failed".into(), output })
+            }
+            _ => Ok(found),
+        }
     }
 }
 
@@ -177,13 +190,7 @@ fn keep(pg_wal: &Path, parts: &[Part], tail: &KeptTail, waldump: &Path) -> Resul
 
 /// The segments with the tail in them, and all history files.
 fn wanted(pg_wal: &Path, parts: &[Part], tail: &KeptTail) -> Result<Vec<PathBuf>, PostgresError> {
-    let listed = fs::read_dir(pg_wal).map_err(PostgresError::file("list", pg_wal))?;
-    let mut names: Vec<String> =
-        listed.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort();
-    let is_segment = |name: &&String| timeline_of_segment(name).is_some();
-    let Some(any) = names.iter().find(is_segment) else { return Ok(Vec::new()) };
-    let size = fs::metadata(pg_wal.join(any)).map_err(PostgresError::file("read", pg_wal.join(any)))?.len();
+    let (names, size) = listed(pg_wal)?;
     // The names of one timeline sort as its positions do.
     let within = |name: &str, part: &Part| {
         let last = Lsn(part.until.unwrap_or(tail.to).0.saturating_sub(1));
@@ -192,6 +199,38 @@ fn wanted(pg_wal: &Path, parts: &[Part], tail: &KeptTail) -> Result<Vec<PathBuf>
     };
     let wanted = |name: &String| name.ends_with(".history") || parts.iter().any(|part| within(name, part));
     Ok(names.into_iter().filter(wanted).map(|name| pg_wal.join(name)).collect())
+}
+
+/// The names in there, in order, and how large a segment is.
+fn listed(pg_wal: &Path) -> Result<(Vec<String>, u64), PostgresError> {
+    let listed = fs::read_dir(pg_wal).map_err(PostgresError::file("list", pg_wal))?;
+    let mut names: Vec<String> =
+        listed.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    let Some(any) = names.iter().find(|name| timeline_of_segment(name).is_some()) else {
+        return Ok((Vec::new(), 1));
+    };
+    let size = fs::metadata(pg_wal.join(any)).map_err(PostgresError::file("read", pg_wal.join(any)))?.len();
+    Ok((names, size))
+}
+
+/// The names of the first and the last segment that have a part, if the first is there. Named to it, `pg_waldump` does not take
+/// the first it sees for a sample: that may be one which Postgres has made ready and not begun, and is all zeros.
+fn span(pg_wal: &Path, part: &Part) -> Result<Option<(String, String)>, PostgresError> {
+    let (names, size) = listed(pg_wal)?;
+    let first = segment(part.timeline, part.from, size);
+    let later = names.iter().rev().filter(|name| {
+        timeline_of_segment(name) == Some(part.timeline) && **name >= first && begun(&pg_wal.join(name))
+    });
+    let end = part.until.map(|until| segment(part.timeline, Lsn(until.0.saturating_sub(1)), size));
+    let last = later.into_iter().find(|name| end.as_ref().is_none_or(|end| *name <= end)).cloned();
+    Ok(last.filter(|_| names.contains(&first)).map(|last| (first, last)))
+}
+
+/// Whether a segment has its first page's header.
+fn begun(segment: &Path) -> bool {
+    let mut magic = [0; 2];
+    File::open(segment).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic != [0, 0]
 }
 
 fn room_for(lost: &Path, wanted: &[PathBuf]) -> Result<(), PostgresError> {
@@ -243,7 +282,8 @@ mod tests {
     #[test]
     fn a_history_is_left_where_another_branches_off() {
         let lineage = |list: &[(u32, u64)]| list.iter().map(|(id, at)| (*id, Lsn(*at))).collect::<Lineage>();
-        let table: [(&[(u32, u64)], &[(u32, u64)], Vec<Part>); 5] = [
+        type Ends = &'static [(u32, u64)];
+        let table: [(Ends, Ends, Vec<Part>); 5] = [
             // The same timeline, and one whose end the other has gone past.
             (&[(1, 0)], &[(1, 0)], vec![]),
             (&[(1, 0)], &[(1, 0), (2, 80)], vec![part(1, 80, None)]),

@@ -19,6 +19,7 @@ async fn what_only_the_old_primary_had_is_kept_and_can_be_read() {
     let bench = Bench::new();
     let (a, b) = diverged(&bench).await;
     let lost = bench.path("lost");
+    make_ready(&a);
     let kept = a.keep_tail(&at(&b), &lost, 2).await.unwrap().expect("a row that b never got");
     assert_eq!((kept.timeline, kept.commits), (1, 1));
     assert!(kept.from < kept.to && kept.path.starts_with(&lost), "{kept:?}");
@@ -35,6 +36,18 @@ async fn what_only_the_old_primary_had_is_kept_and_can_be_read() {
     // Now it has nothing of its own.
     a.stop(Mode::Fast, PATIENCE).await.unwrap();
     assert_eq!(a.keep_tail(&at(&b), &lost, 3).await.unwrap(), None);
+}
+
+/// As Postgres does ahead of its log: segments of zeros.
+fn make_ready(server: &Server) {
+    for number in 0xE0..0xF0 {
+        let segment = server.settings().data_dir.join(format!("pg_wal/0000000100000000000000{number:02X}"));
+        let file = std::fs::File::create(&segment).unwrap();
+        file.set_len(16 << 20).unwrap();
+        if let Some(owner) = ordinary_user() {
+            std::os::unix::fs::chown(&segment, Some(owner.uid), Some(owner.gid)).unwrap();
+        }
+    }
 }
 
 /// Both were promoted from the same place, neither knowing of the other: both call it timeline 2.
