@@ -3,6 +3,7 @@
 
 use crate::ids::{InstanceName, NodeId, RegionName};
 use crate::quorum::majority;
+use crate::replication::Mode;
 use crate::state::Group;
 use crate::succession::{lag_bytes, why_not};
 use crate::time::Time;
@@ -25,7 +26,7 @@ pub struct Forecast {
     pub heir: InstanceName,
     /// From the death of the primary's region to the first commit at the heir.
     pub outage: Duration,
-    /// WAL that only the primary has, in bytes.
+    /// WAL that only the primary has, in bytes; 0 in `sync`, where none of it was acknowledged.
     pub lost_bytes: u64,
 }
 
@@ -50,10 +51,12 @@ pub fn forecast<'a, R: PartialEq>(
     votes.sort_unstable();
     let last = votes.get(majority(group.electorate.len()) - 1)?;
     let report = view.last_report(heir).map(|(report, _)| report)?;
+    let confirmed = group.terms.mode != Mode::Async && group.offered > 0;
+    let lost_bytes = lag_bytes(group, view, report).filter(|_| !confirmed).unwrap_or(0);
     Some(Forecast {
         heir: heir.clone(),
         outage: group.terms.suspicion + FLUSH + *last + PROMOTION + RECONNECT,
-        lost_bytes: lag_bytes(group, view, report).unwrap_or(0),
+        lost_bytes,
     })
 }
 
