@@ -71,8 +71,8 @@ impl World {
                 return Vec::new();
             }
             Mail::ToWitness(ToWitness::Report(report)) => {
-                peer.view.report(report.clone(), now);
-                Event::Report(report)
+                peer.view.report((*report).clone(), now);
+                Event::Report(*report)
             }
             Mail::ToWitness(ToWitness::Release(release)) => Event::Release(release),
             Mail::ToWitness(ToWitness::Show(certificate)) => Event::Show(certificate),

@@ -181,7 +181,7 @@ pub enum ToWitness {
         at: Instance,
     },
     /// See [`Report`].
-    Report(Report),
+    Report(Box<Report>),
     /// See [`Release`].
     Release(Release),
     /// A certificate the agent holds.

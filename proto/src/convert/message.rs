@@ -40,7 +40,7 @@ pub fn agent_message(cluster: &str, message: ToWitness) -> v1::AgentMessage {
             region: at.region.into(),
             address: at.address,
         }),
-        ToWitness::Report(report) => Said::Report(report.into()),
+        ToWitness::Report(report) => Said::Report((*report).into()),
         ToWitness::Release(release) => Said::Release(release.into()),
         ToWitness::Show(certificate) => Said::Show(certificate.into()),
         ToWitness::Tail { group, tail } => Said::LeftBehind(tail::told(group, tail)),
@@ -53,7 +53,9 @@ impl TryFrom<v1::AgentMessage> for FromAgent {
     fn try_from(message: v1::AgentMessage) -> Result<FromAgent, ConvertError> {
         let (field, converted) = match required("message", message.message)? {
             Said::Hello(hello) => ("hello", greeting(hello)),
-            Said::Report(report) => ("report", report.try_into().map(ToWitness::Report).map(later)),
+            Said::Report(report) => {
+                ("report", report.try_into().map(|report| ToWitness::Report(Box::new(report))).map(later))
+            }
             Said::Release(release) => ("release", release.try_into().map(ToWitness::Release).map(later)),
             Said::Show(certificate) => ("show", certificate.try_into().map(ToWitness::Show).map(later)),
             Said::LeftBehind(left) => ("left_behind", tail::heard(left).map(later)),

@@ -208,7 +208,7 @@ pub fn to_witness() -> impl Strategy<Value = ToWitness> {
             instance,
             at
         }),
-        report().prop_map(ToWitness::Report),
+        report().prop_map(|report| ToWitness::Report(Box::new(report))),
         release().prop_map(ToWitness::Release),
         certificate().prop_map(ToWitness::Show),
         (group_name(), tail()).prop_map(|(group, tail)| ToWitness::Tail { group, tail }),

@@ -386,7 +386,7 @@ impl Agent {
         self.sends.drain(..extra);
         let seq = Seq { incarnation: self.durable.incarnation, number };
         for node in &self.linked {
-            out.push(Effect::Send(*node, ToWitness::Report(self.report(*node, seq, now))));
+            out.push(Effect::Send(*node, ToWitness::Report(Box::new(self.report(*node, seq, now)))));
         }
         if let Some(release) = self.standing_release() {
             self.send_all(&ToWitness::Release(release), out);

@@ -171,7 +171,7 @@ fn due(instance: &InstanceName, shared: &Mutex<Shared>) -> Vec<ToWitness> {
     let epoch = shared.followed;
     let releases = shared.releases.iter().filter(|(of, _)| *of == epoch);
     let mut messages: Vec<ToWitness> = releases.map(|(of, to)| release(instance, *of, to)).collect();
-    messages.push(ToWitness::Report(report(instance, &shared)));
+    messages.push(ToWitness::Report(Box::new(report(instance, &shared))));
     messages
 }
 
