@@ -19,7 +19,14 @@ pub(super) fn feel(
     tokio::spawn(async move {
         let mut line = None;
         // Ends with the eyes, which know what is primary, or with the agent's loop.
-        while primary.wait_for(|primary| *primary).await.is_ok() {
+        loop {
+            if !*primary.borrow_and_update() {
+                tokio::select! {
+                    () = async { server.hold_line(&mut line).await; tokio::time::sleep(every).await } => {}
+                    changed = primary.changed() => if changed.is_err() { return },
+                }
+                continue;
+            }
             let (began, next) = (now(), Instant::now() + every);
             let probe = match server.probe(&mut line).await {
                 Ok(Probed::Committed) => Probe::Committed,

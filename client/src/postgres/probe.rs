@@ -52,6 +52,15 @@ impl ProbeLine {
 }
 
 impl Server {
+    /// Sees to it that there is a connection to probe over, on a standby as well. Without one, clients that take every place
+    /// the moment it is promoted would make a server that works look dead.
+    pub async fn hold_line(&self, kept: &mut Option<ProbeLine>) {
+        if kept.as_ref().is_none_or(|line| line.client.is_closed()) {
+            let line = session::dial(&self.settings).await;
+            *kept = line.ok().map(|(client, driver)| ProbeLine { client, driver });
+        }
+    }
+
     /// Probes once, over `kept` and over a new connection that takes its place. Waits for as long as the server does not
     /// answer.
     pub async fn probe(&self, kept: &mut Option<ProbeLine>) -> Result<Probed, PostgresError> {

@@ -32,9 +32,15 @@ impl Waits {
     /// The places of those it waits for, as the gate is told them.
     fn bits(&self) -> u64 {
         let taken = self.0.iter().enumerate().filter(|(_, name)| name.is_some());
-        let bits = taken.fold(0, |bits, (place, _)| bits | 1 << place);
+        let bits = taken.fold(0, |bits, (place, _)| bits | bit(place));
         if bits == 0 && !self.0.is_empty() { NOBODY } else { bits }
     }
+}
+
+/// What stands for a place. There are 63: whoever came after those is waited for, and never seen to confirm, so that
+/// nothing is acknowledged that it lacks.
+fn bit(place: usize) -> u64 {
+    u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).unwrap_or(NOBODY)
 }
 
 /// Whom commits wait for, and who is offered for the succession.
@@ -267,7 +273,7 @@ impl Agent {
         for (name, _) in seen.standbys.iter().filter(|(_, flushed)| **flushed >= mark) {
             let place = self.durable.places.iter().position(|placed| placed == name);
             let kept = self.durable.confirmers.as_ref().is_some_and(|of| of.names.contains(name));
-            if kept && place.is_some_and(|place| asked >> place & 1 == 1) {
+            if kept && place.is_some_and(|place| bit(place) != NOBODY && asked & bit(place) != 0) {
                 self.confirm.confirmed.insert(name.clone());
             }
         }
