@@ -100,9 +100,11 @@ impl Bench {
 
     /// A running primary with one row, configured from outside of its data directory.
     pub fn make_primary(&self) {
-        let (dir, data, etc) = (self.dir(EAST), self.data(EAST), self.dir(EAST).join("etc"));
+        let (data, etc) = (self.data(EAST), self.dir(EAST).join("etc"));
         self.run("initdb", &["-D", text(&data), "-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8"]);
+        self.run.make(&etc.join("conf.d")).unwrap();
         self.run.make(&etc).unwrap();
+        self.write(&etc.join("conf.d/libraries.conf"), "shared_preload_libraries = 'auto_explain'\n");
         for name in ["pg_hba.conf", "pg_ident.conf"] {
             fs::rename(data.join(name), etc.join(name)).unwrap();
         }
@@ -112,7 +114,7 @@ impl Bench {
         self.write(&etc.join("pg_hba.conf"), &hba);
         let conf = format!(
             "# ours\ndata_directory = '{}'\nhba_file = '{etc}/pg_hba.conf'\nident_file = '{etc}/pg_ident.conf'\n\
-             shared_preload_libraries = 'auto_explain'\ninclude_dir 'conf.d'\n{}",
+             include_dir 'conf.d'\n{}",
             data.display(),
             self.own_conf(EAST),
             etc = etc.display(),
@@ -122,7 +124,6 @@ impl Bench {
         self.start_postgres(EAST, &["-c", &file, "-c", "max_connections=60"]);
         self.sql(EAST, "create table t (x int)");
         self.sql(EAST, "insert into t values (1)");
-        let _ = dir;
     }
 
     /// A standby as Postgres's own documentation makes one.
@@ -267,13 +268,12 @@ impl Bench {
         said
     }
 
-    /// Who would take over now.
+    /// The first of the succession. (The one node is in the region of the primary: the forecast is of losing both.)
     pub fn heir(&self) -> Option<String> {
         let mut command = self.command(&self.run.program("regent"));
-        let (_, said) =
-            ended(command.args(["status", "-o", "json"]).env("REGENT_ENDPOINTS", self.nodes.to_string()));
-        let status: serde_json::Value = serde_json::from_str(said.lines().next()?).ok()?;
-        Some(status["groups"][0]["forecast"]["heir"].as_str()?.to_owned())
+        command.args(["status", "-o", "json"]).env("REGENT_ENDPOINTS", self.nodes.to_string());
+        let status: serde_json::Value = serde_json::from_slice(&command.output().unwrap().stdout).ok()?;
+        Some(status["groups"][0]["succession"][0].as_str()?.to_owned())
     }
 
     pub fn until(&self, what: &str, holds: impl Fn() -> bool) {

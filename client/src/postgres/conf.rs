@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::config::FILES;
@@ -77,11 +76,7 @@ pub(super) fn is_own(included: &str) -> bool {
 
 /// What `include_dir` takes, in Postgres's order.
 fn files_of(dir: &Path) -> Result<Vec<PathBuf>, PostgresError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(PostgresError::File { what: "list", path: dir.to_owned(), source }),
-    };
+    let entries = fs::read_dir(dir).map_err(PostgresError::file("list", dir))?;
     let is_conf = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.ends_with(".conf") && !name.starts_with('.') && !path.is_dir()

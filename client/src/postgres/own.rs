@@ -43,7 +43,7 @@ pub(super) struct Kept {
 
 impl Own {
     /// The operator's `postgresql.conf`, for a data directory that may still be a copy in the making.
-    pub(super) fn file(&self, data_dir: &Path) -> PathBuf {
+    pub fn file(&self, data_dir: &Path) -> PathBuf {
         self.config_file.clone().unwrap_or_else(|| data_dir.join("postgresql.conf"))
     }
 

@@ -217,7 +217,10 @@ impl Server {
         files::discard_scratch(&scratch);
         match tried {
             Ok(_) => Ok(None),
-            Err(PostgresError::Tool { output, .. }) => Ok(Some(output)),
+            Err(PostgresError::Tool { output, .. }) => {
+                let fatal = output.lines().find_map(|line| line.split_once("FATAL:"));
+                Ok(Some(fatal.map_or(output.as_str(), |(_, why)| why).trim().to_owned()))
+            }
             Err(other) => Err(other),
         }
     }

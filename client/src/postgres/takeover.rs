@@ -45,7 +45,9 @@ impl Server {
 
     /// Ends the server in order, after a checkpoint that it makes while it still serves.
     pub async fn stop_in_order(&self) -> Result<(), PostgresError> {
-        if let Err(error) = self.checkpoint().await {
+        if self.running().is_some()
+            && let Err(error) = self.checkpoint().await
+        {
             tracing::warn!(%error, "no checkpoint before the stop, which will take longer for it");
         }
         self.stop(Mode::Fast, PATIENCE).await.map(drop)

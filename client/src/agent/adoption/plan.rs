@@ -2,8 +2,8 @@
 
 use super::super::{AgentError, Config};
 use super::{Record, group};
-use crate::postgres::{Change, Server, Settings, Survey};
-use nix::unistd::{Uid, User};
+use crate::postgres::{Change, PostgresError, Server, Settings, Survey};
+use nix::unistd::{AccessFlags, Uid, User, access};
 use std::fmt;
 use std::path::Path;
 
@@ -61,7 +61,7 @@ impl Plan {
         config: &Config,
         settings: &Settings,
         postgresql_conf: Option<&Path>,
-    ) -> Result<(), crate::postgres::PostgresError> {
+    ) -> Result<(), PostgresError> {
         let server = Server::new(settings.clone())?;
         let survey = server.survey(postgresql_conf).await?;
         self.tell_what_is_there(&server, &survey);
@@ -87,8 +87,7 @@ impl Plan {
     }
 
     fn tell_what_is_there(&mut self, server: &Server, survey: &Survey) {
-        let conf = survey.own.config_file.clone();
-        let conf = conf.unwrap_or_else(|| server.settings().data_dir.join("postgresql.conf"));
+        let conf = survey.own.file(&server.settings().data_dir);
         let role = if survey.standby { "standby" } else { "primary" };
         let state = match &survey.live {
             Some(live) => {
@@ -122,6 +121,13 @@ impl Plan {
             self.refuse(&format!(
                 "the data directory belongs to {owner}, and Postgres would be run as {runs_as}: run this as {owner}, or as root \
                  with postgres.run_as = \"{owner}\""
+            ));
+        }
+        let conf = survey.own.file(&settings.data_dir);
+        if access(&conf, AccessFlags::W_OK).is_err() {
+            self.refuse(&format!(
+                "{} gets one line more, and this may not write it: run this as its owner",
+                conf.display()
             ));
         }
         if survey.managed {
@@ -174,9 +180,8 @@ impl Plan {
         ));
         for (name, value) in survey.moved() {
             let value = without_password(&value);
-            self.steps.push(format!(
-                "{name} ({value}) is taken out of postgresql.auto.conf, and put back by `release`"
-            ));
+            let words = "is taken out of postgresql.auto.conf, where it would win over the agent's files";
+            self.steps.push(format!("{name} ({value}) {words}"));
         }
         let Some(live) = &survey.live else {
             self.steps.push("no restart: the agent starts it".into());

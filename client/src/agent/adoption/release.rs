@@ -1,8 +1,7 @@
 //! Giving an adopted Postgres back.
 
-use super::super::store::Store;
 use super::super::{AgentError, Config};
-use super::{AdoptionError, Record, group};
+use super::{AdoptionError, Record, alone, group};
 use crate::postgres::{Adopted, Back, Server};
 
 /// Gives an adopted instance back to its operator: running if it runs, stopped if it is stopped.
@@ -17,7 +16,7 @@ pub async fn release(config: &Config, sure: bool, tell: &mut dyn FnMut(&str)) ->
     let Some(record) = Record::load(&config.state_dir)? else {
         return Err(refused("this instance was not adopted: its configuration is the agent's alone"));
     };
-    let store = Store::open(&config.state_dir, &config.full_name())?;
+    let store = alone(config)?;
     let untouched = record.was_primary && store.load()?.is_none();
     let settings = config.server().map_err(AgentError::from)?;
     let server = Server::new(crate::postgres::Settings { own: Some(record.own.clone()), ..settings })?;
