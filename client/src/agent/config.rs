@@ -218,11 +218,20 @@ impl Config {
         Instance { region: self.region.clone(), address: self.postgres.advertise.clone().unwrap_or_else(own) }
     }
 
+    /// The instance, with its group.
+    pub(super) fn full_name(&self) -> String {
+        format!("{}/{}", self.group, self.instance)
+    }
+
     /// The lease file; its directory is made if it is missing.
     pub(super) fn lease_file(&self) -> Result<PathBuf, ConfigError> {
         let dir = &self.postgres.run_dir;
         std::fs::create_dir_all(dir).map_err(|source| ConfigError::Missing { path: dir.clone(), source })?;
-        Ok(dir.join(format!("{}.{}.{}.lease", self.cluster, self.group, self.instance)))
+        Ok(self.lease_path())
+    }
+
+    fn lease_path(&self) -> PathBuf {
+        self.postgres.run_dir.join(format!("{}.{}.{}.lease", self.cluster, self.group, self.instance))
     }
 
     /// The settings of the local Postgres.
@@ -240,7 +249,7 @@ impl Config {
             upstream_parameters: postgres.upstream_parameters.clone(),
             networks: postgres.networks.clone(),
             require_tls: postgres.require_tls,
-            gate: Some(Gate { library: postgres.gate_library.clone(), lease_file: self.lease_file()? }),
+            gate: Some(Gate { library: postgres.gate_library.clone(), lease_file: self.lease_path() }),
             log_file: postgres.log_file.clone().unwrap_or(base.log_file),
             run_as: postgres.run_as.as_deref().map(user).transpose()?,
             parameters: postgres.parameters.clone(),

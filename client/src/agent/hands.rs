@@ -1,8 +1,8 @@
 //! What is done to Postgres: one task at a time, as the core asks, its end sent back as an event.
 
-use super::Config;
 use super::eyes::{Followed, Look};
 use super::hooks::{HookError, Hooks, Occasion};
+use super::{Config, in_words};
 use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server, Stopped};
 use regent_core::agent::{Event, Task, Upstream};
 use regent_core::ids::{Epoch, InstanceName, Lsn};
@@ -240,12 +240,6 @@ impl Kit {
             _ => Ok(()),
         }
     }
-}
-
-/// An error with what caused it.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
 }
 
 /// How much of a copy is there: `pg_basebackup` says `23456/45678 kB (51%), 0/1 tablespace`.

@@ -4,6 +4,7 @@
 //! what Postgres is doing (`eyes`), whether it commits (`pulse`) and what is done to it (`hands`) are tasks of their own, so
 //! that a slow one of them never keeps a report from being sent or the gate from being written.
 
+pub mod adoption;
 mod audit;
 mod config;
 mod eyes;
@@ -17,7 +18,7 @@ pub use config::{Config, ConfigError, LogFormat};
 pub use hooks::{HookError, HooksConfig};
 
 use crate::gate::{GateError, LeaseFile, boottime_ns};
-use crate::postgres::{Adopted, PostgresError, Server};
+use crate::postgres::{Adopted, PostgresError, Server, Settings};
 use audit::Audit;
 use hooks::{Crier, Hooks};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity};
@@ -54,6 +55,16 @@ pub enum AgentError {
          move the file aside only if this instance is not and will not be the primary"
     )]
     Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        what: String,
+    },
+    /// What was noted at the adoption is damaged.
+    #[error(
+        "{path} is damaged ({what}): where this instance's own configuration is, is not known; restore the file"
+    )]
+    DamagedAdoption {
         /// The file.
         path: PathBuf,
         /// How.
@@ -97,6 +108,12 @@ fn because(error: &GateError) -> String {
     std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default()
 }
 
+/// An error with what caused it.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |words, cause| format!("{words}: {cause}"))
+}
+
 /// The record of an instance that has none. An instance whose disk was replaced comes back under its old name: its reports
 /// must not look older than those that were heard before. Nothing is decided on this clock, it only has to have moved on.
 fn first_record() -> Durable {
@@ -112,8 +129,9 @@ fn now() -> Time {
 /// Runs the agent until `shutdown` resolves or it cannot go on. A Postgres that runs is left running: its gate closes by
 /// itself when the lease ends, and the next start of the agent finds it.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
-    let server = Arc::new(Server::new(config.server()?)?);
-    let store = Store::open(&config.state_dir, &format!("{}/{}", config.group, config.instance))?;
+    let own = adoption::Record::load(&config.state_dir)?.map(|record| record.own);
+    let server = Arc::new(Server::new(Settings { own, ..config.server()? })?);
+    let store = Store::open(&config.state_dir, &config.full_name())?;
     let audit = Audit::open(config.audit.as_deref(), &config)?;
     let me = Identity { group: config.group.clone(), instance: config.instance.clone(), at: config.place() };
     let (mut agent, first) = Agent::new(me, Some(store.load()?.unwrap_or_else(first_record)), now());

@@ -79,7 +79,8 @@ impl Store {
     }
 }
 
-fn replace(dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
+/// Replaces a file as a whole, durably.
+pub(super) fn replace(dir: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("json.new");
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(&new)?;
     file.write_all(text)?;

@@ -11,6 +11,7 @@
 
 use std::fmt::Write;
 
+use super::own::Kept;
 use super::settings::{Settings, Upstream};
 use super::synchronous::Synchronous;
 
@@ -20,6 +21,9 @@ pub(super) const FIXED_FILE: &str = "regent.conf";
 pub(super) const UPSTREAM_FILE: &str = "regent.upstream.conf";
 /// The file that says whom to wait for.
 pub(super) const SYNCHRONOUS_FILE: &str = "regent.synchronous.conf";
+
+/// All files of the agent's own.
+pub(super) const FILES: [&str; 3] = [FIXED_FILE, UPSTREAM_FILE, SYNCHRONOUS_FILE];
 
 /// Parameters that only the agent may decide; the rest of its choices are defaults that the operator can override.
 const OWNED: [&str; 20] = [
@@ -71,11 +75,11 @@ const DEFAULTS: [(&str, &str); 12] = [
 ];
 
 /// What has to hold whatever any file says.
-pub(super) fn required(settings: &Settings) -> Vec<(&'static str, String)> {
+pub(super) fn required(settings: &Settings, kept: &Kept) -> Vec<(&'static str, String)> {
     let mut all = vec![
         ("listen_addresses", settings.listen_addresses.join(",")),
         ("port", settings.port.to_string()),
-        ("unix_socket_directories", settings.socket_dir.display().to_string()),
+        ("unix_socket_directories", kept.sockets(&settings.socket_dir)),
         ("cluster_name", settings.instance.clone()),
         ("hot_standby", "on".into()),
         ("wal_log_hints", "on".into()),
@@ -87,35 +91,46 @@ pub(super) fn required(settings: &Settings) -> Vec<(&'static str, String)> {
         ("restart_after_crash", "off".into()),
     ];
     if let Some(gate) = &settings.gate {
-        all.push(("shared_preload_libraries", preloaded(settings, &gate.library)));
+        all.push(("shared_preload_libraries", preloaded(settings, kept, &gate.library)));
         all.push(("regent.lease_file", gate.lease_file.display().to_string()));
     }
     all
 }
 
-/// The gate is loaded first, before the operator's own libraries.
-fn preloaded(settings: &Settings, gate: &str) -> String {
+/// The gate and the operator's own libraries.
+fn preloaded(settings: &Settings, kept: &Kept, gate: &str) -> String {
     let own =
         settings.parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case("shared_preload_libraries"));
-    let own = own.map(|(_, value)| value.as_str()).unwrap_or_default();
-    let own = own.split(',').map(str::trim).filter(|library| !library.is_empty() && *library != gate);
-    std::iter::once(gate).chain(own).collect::<Vec<_>>().join(",")
+    kept.libraries(own.map(|(_, value)| value.as_str()), gate)
 }
 
 /// `regent.conf`.
-pub(super) fn fixed(settings: &Settings) -> String {
+pub(super) fn fixed(settings: &Settings, kept: &Kept) -> String {
     let mut text =
         String::from("# Written by regent-agent at every start: change its own settings instead.\n");
-    for (name, value) in DEFAULTS {
-        line(&mut text, name, value);
+    for (name, value) in chosen(settings, kept) {
+        line(&mut text, &name, &value);
     }
-    for (name, value) in &settings.parameters {
-        line(&mut text, name, value);
-    }
-    for (name, value) in required(settings) {
-        line(&mut text, name, &value);
+    if settings.own.is_some() {
+        // One line of the operator's file leads here; the role's files follow from here.
+        text.push_str(&including(&[UPSTREAM_FILE, SYNCHRONOUS_FILE]));
     }
     text
+}
+
+/// All that `regent.conf` sets, in its order: what comes later wins.
+pub(super) fn chosen(settings: &Settings, kept: &Kept) -> Vec<(String, String)> {
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let mut all: Vec<(String, String)> =
+        DEFAULTS.into_iter().filter(|(name, _)| kept.leaves(name)).map(owned).collect();
+    if let Some(own) = &settings.own {
+        all.extend(own.carried.iter().cloned());
+        // A new primary has no slot for those that had one at the old.
+        all.push(owned(("primary_slot_name", "")));
+    }
+    all.extend(settings.parameters.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all.extend(required(settings, kept).into_iter().map(|(name, value)| (name.to_owned(), value)));
+    all
 }
 
 /// `regent.upstream.conf`; without an upstream it detaches.
@@ -129,13 +144,15 @@ pub(super) fn synchronous(synchronous: &Synchronous) -> String {
     single("synchronous_standby_names", &synchronous.to_string())
 }
 
-fn single(name: &str, value: &str) -> String {
+/// A file with one fact.
+pub(super) fn single(name: &str, value: &str) -> String {
     let mut text = String::from("# Written by regent-agent whenever the role changes.\n");
     line(&mut text, name, value);
     text
 }
 
-fn line(text: &mut String, name: &str, value: &str) {
+/// A line that sets a parameter.
+pub(super) fn line(text: &mut String, name: &str, value: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{name} = {}", quoted(value));
 }
@@ -211,7 +228,10 @@ pub(super) fn with_block(there: &str, block: &str, first: bool) -> String {
 
 /// For the end of `postgresql.conf`, so that it wins over what stands before.
 pub(super) fn includes() -> String {
-    let files = [FIXED_FILE, UPSTREAM_FILE, SYNCHRONOUS_FILE];
+    including(&FILES)
+}
+
+fn including(files: &[&str]) -> String {
     files.iter().map(|file| format!("include_if_exists = '{file}'\n")).collect()
 }
 
@@ -264,7 +284,7 @@ mod tests {
         let mut settings = Settings::new("a", "/srv/a");
         settings.gate = Some(Gate { library: "regent_gate".into(), lease_file: "/dev/shm/lease".into() });
         settings.parameters.insert("shared_preload_libraries".into(), "auto_explain, regent_gate".into());
-        let all = required(&settings);
+        let all = required(&settings, &Kept::default());
         assert!(all.contains(&("shared_preload_libraries", "regent_gate,auto_explain".into())), "{all:?}");
         assert!(all.contains(&("regent.lease_file", "/dev/shm/lease".into())), "{all:?}");
     }
@@ -278,7 +298,7 @@ mod tests {
 
     #[test]
     fn everything_required_is_owned_except_the_shared_list_of_libraries() {
-        for (name, _) in required(&Settings::new("a", "/srv/a")) {
+        for (name, _) in required(&Settings::new("a", "/srv/a"), &Kept::default()) {
             assert!(is_owned(name), "{name}");
         }
     }

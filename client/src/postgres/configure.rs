@@ -1,6 +1,7 @@
 //! Writing the configuration, and making a running server use it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use nix::unistd::{Uid, User};
@@ -14,14 +15,22 @@ use super::{Server, config, files};
 pub(super) fn write_fixed(settings: &Settings, data_dir: &Path) -> Result<(), PostgresError> {
     let owner = settings.run_as;
     let in_dir = |name: &str| data_dir.join(name);
-    files::write_if_different(&in_dir(config::FIXED_FILE), &config::fixed(settings), owner)?;
+    let kept = settings.kept(data_dir)?;
+    files::write_if_different(&in_dir(config::FIXED_FILE), &config::fixed(settings, &kept), owner)?;
+    if let Some(own) = &settings.own {
+        return own.include(settings, data_dir);
+    }
     block(settings, &in_dir("postgresql.conf"), &config::includes(), false)?;
     block(settings, &in_dir("pg_hba.conf"), &config::hba(settings), true)?;
     block(settings, &in_dir("pg_ident.conf"), &config::ident(settings, &system_users(settings)?), true)
 }
 
 fn block(settings: &Settings, path: &Path, block: &str, first: bool) -> Result<(), PostgresError> {
-    let there = fs::read_to_string(path).map_err(PostgresError::file("read", path))?;
+    let there = match fs::read_to_string(path) {
+        // A copy of a server whose own configuration is outside of its data directory comes without.
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        there => there.map_err(PostgresError::file("read", path))?,
+    };
     files::write_if_different(path, &config::with_block(&there, block, first), settings.run_as)
 }
 

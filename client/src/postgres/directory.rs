@@ -14,6 +14,9 @@ use super::tool::Tool;
 /// For reading one small file, even from a disk that is very busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The control file, in the data directory.
+pub(super) const CONTROL_FILE: &str = "global/pg_control";
+
 /// What is at the path of the data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directory {

@@ -26,6 +26,16 @@ pub enum PostgresError {
         /// Its name.
         name: String,
     },
+    /// A line of the operator's configuration cannot be read.
+    #[error("{}, line {line}: {what}; Postgres would not start with it", .file.display())]
+    BadConfiguration {
+        /// The file.
+        file: PathBuf,
+        /// Which line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A program is not there.
     #[error("looked for {binary} in {}: not found. Install PostgreSQL 13 or newer, server and client tools, or set bin_dir", list(.looked_in))]
     MissingBinary {

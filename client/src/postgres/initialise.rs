@@ -10,7 +10,7 @@ use super::{Directory, Server, configure, files};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What `pg_rewind` on another instance reads this one with.
-const REWIND_FUNCTIONS: [&str; 4] = [
+pub(super) const REWIND_FUNCTIONS: [&str; 4] = [
     "pg_ls_dir(text, boolean, boolean)",
     "pg_stat_file(text, boolean)",
     "pg_read_binary_file(text)",
@@ -84,17 +84,24 @@ impl Server {
     }
 }
 
-/// One statement a line, as `postgres --single` wants it.
-fn roles(settings: &Settings) -> String {
-    let user = format!("\"{}\"", settings.replication_user);
+/// The statement that makes the role that standbys connect as.
+pub(super) fn create_role(settings: &Settings) -> String {
     let password = match &settings.replication_password {
         Some(password) => format!(" PASSWORD '{}'", password.0.replace('\'', "''")),
         None => String::new(),
     };
-    let mut text = format!("CREATE ROLE {user} LOGIN REPLICATION{password}\n");
-    for function in REWIND_FUNCTIONS {
-        text.push_str(&format!("GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO {user}\n"));
-    }
+    format!("CREATE ROLE \"{}\" LOGIN REPLICATION{password}", settings.replication_user)
+}
+
+/// The statement that lets that role be used by `pg_rewind`, for one function.
+pub(super) fn grant(settings: &Settings, function: &str) -> String {
+    format!("GRANT EXECUTE ON FUNCTION pg_catalog.{function} TO \"{}\"", settings.replication_user)
+}
+
+/// One statement a line, as `postgres --single` wants it.
+fn roles(settings: &Settings) -> String {
+    let grants = REWIND_FUNCTIONS.map(|function| grant(settings, function));
+    let mut text = format!("{}\n{}\n", create_role(settings), grants.join("\n"));
     if settings.database != "postgres" {
         text.push_str(&format!("CREATE DATABASE \"{}\"\n", settings.database));
     }

@@ -17,6 +17,7 @@
 
 mod binaries;
 mod clone;
+mod conf;
 mod config;
 mod configure;
 mod control;
@@ -29,14 +30,17 @@ mod lockfile;
 mod log;
 mod lsn;
 mod observe;
+mod own;
 mod probe;
 mod process;
 mod rewind;
 mod run;
 mod session;
 mod settings;
+mod survey;
 mod synchronous;
 mod tail;
+mod takeover;
 mod tool;
 mod upstream;
 
@@ -46,16 +50,20 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
 pub use clone::Cloned;
+pub use conf::Setting;
 pub use directory::{Cluster, ControlState, Directory};
 pub use error::PostgresError;
 pub use lsn::{Lsn, NotAnLsn};
 pub use observe::{Observation, Standby, Streaming};
+pub use own::Own;
 pub use probe::{ProbeLine, Probed};
 pub use rewind::Rewind;
 pub use run::{Adopted, Exit, Mode, Role, Stopped};
 pub use settings::{Gate, RunAs, Secret, Settings, Upstream};
+pub use survey::{Change, Live, Survey};
 pub use synchronous::{Synchronous, at_places, places};
 pub use tail::KeptTail;
+pub use takeover::Back;
 pub use upstream::UpstreamFacts;
 
 use binaries::Binaries;

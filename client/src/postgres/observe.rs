@@ -9,6 +9,7 @@ use tokio_postgres::types::PgLsn;
 
 use super::error::PostgresError;
 use super::lsn::Lsn;
+use super::own::Kept;
 use super::session::Session;
 use super::settings::Settings;
 use super::{Server, config, session};
@@ -168,7 +169,7 @@ impl Server {
         seen.synchronous = Some(row.get("synchronous"));
         seen.gate_armed = gate_armed(&self.settings, &checked);
         // What is fixed on the command line can differ from a file for ever: no restart would change it.
-        let fixed = config::required(&self.settings);
+        let fixed = config::required(&self.settings, &Kept::default());
         let waits = |name: &String| fixed.iter().all(|(fixed, _)| fixed != name);
         seen.pending_restart = checked.pending_restart.into_iter().filter(waits).collect();
         Ok(())

@@ -79,10 +79,14 @@ impl Server {
             files::write_whole(&files::rewind_mark(&settings.data_dir), "", settings.run_as)
         })
         .await?;
-        let ran = self
-            .upstream_tool("pg_rewind")
-            .arg("-D")
-            .arg(self.data_dir())
+        let mut tool = self.upstream_tool("pg_rewind").arg("-D").arg(self.data_dir());
+        let elsewhere = self.settings.own.as_ref().and_then(|own| own.config_file.as_ref());
+        if let Some(file) = elsewhere.filter(|_| self.version() >= 15) {
+            // It recovers what was killed by itself, with a server that needs its configuration; before 15 it looks for that
+            // in the data directory alone.
+            tool = tool.arg("--config-file").arg(file);
+        }
+        let ran = tool
             .arg("--source-server")
             .arg(config::conninfo(&self.settings, upstream, Some("postgres")))
             .run()

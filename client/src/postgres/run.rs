@@ -87,10 +87,16 @@ impl Server {
         self.make_way().await?;
         ports_are_free(&self.settings)?;
         self.prepare(role).await?;
+        let given = given(&self.settings)?;
+        self.launch(given).await
+    }
+
+    /// Starts what is prepared, with these parameters on its command line, and returns its process when it listens.
+    pub(super) async fn launch(&self, given: Vec<(String, String)>) -> Result<i32, PostgresError> {
         let before = log::length(&self.settings.log_file);
         let settings = self.settings.clone();
         let program = self.binaries.path("postgres");
-        let child = off_thread(move || spawn(&settings, &program)).await?;
+        let child = off_thread(move || spawn(&settings, &program, &given)).await?;
         let postmaster = Postmaster::of_child(child)
             .map_err(PostgresError::file("hold the process started from", self.binaries.path("postgres")))?;
         let postmaster = self.supervise(postmaster);
@@ -204,7 +210,7 @@ impl Server {
         Ok(())
     }
 
-    async fn prepare(&self, role: &Role) -> Result<(), PostgresError> {
+    pub(super) async fn prepare(&self, role: &Role) -> Result<(), PostgresError> {
         let settings = self.settings.clone();
         let standby = *role != Role::Primary;
         off_thread(move || {
@@ -252,7 +258,7 @@ impl Server {
 }
 
 /// Postgres would start with a warning if only one of several addresses is taken, and serve half of its clients.
-fn ports_are_free(settings: &Settings) -> Result<(), PostgresError> {
+pub(super) fn ports_are_free(settings: &Settings) -> Result<(), PostgresError> {
     let port = settings.port;
     for address in &settings.listen_addresses {
         let host = if address == "*" { "0.0.0.0" } else { address.as_str() };
@@ -267,7 +273,19 @@ fn ports_are_free(settings: &Settings) -> Result<(), PostgresError> {
     Ok(())
 }
 
-fn spawn(settings: &Settings, program: &std::path::Path) -> Result<std::process::Child, PostgresError> {
+/// What beats every file: all that has to hold while the agent is responsible.
+pub(super) fn given(settings: &Settings) -> Result<Vec<(String, String)>, PostgresError> {
+    let elsewhere = settings.own.as_ref().and_then(|own| own.config_file.as_ref());
+    let file = elsewhere.map(|file| ("config_file".to_owned(), file.display().to_string()));
+    let required = config::required(settings, &settings.kept(&settings.data_dir)?);
+    Ok(file.into_iter().chain(required.into_iter().map(|(name, value)| (name.to_owned(), value))).collect())
+}
+
+fn spawn(
+    settings: &Settings,
+    program: &std::path::Path,
+    given: &[(String, String)],
+) -> Result<std::process::Child, PostgresError> {
     let log = log::open(&settings.log_file, settings.run_as)?;
     let errors = log.try_clone().map_err(PostgresError::file("open", &settings.log_file))?;
     let mut command = Command::new(program);
@@ -275,7 +293,7 @@ fn spawn(settings: &Settings, program: &std::path::Path) -> Result<std::process:
         command.env_remove(name);
     }
     command.arg("-D").arg(&settings.data_dir).current_dir("/");
-    for (name, value) in config::required(settings) {
+    for (name, value) in given {
         command.arg("-c").arg(format!("{name}={value}"));
     }
     if let Some(run_as) = settings.run_as {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::config;
 use super::error::PostgresError;
+use super::own::Own;
 
 /// All that is needed to run the server of one instance.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct Settings {
     pub locale: String,
     /// The fence inside Postgres.
     pub gate: Option<Gate>,
+    /// A server that was adopted has a configuration of its own; one that the agent has made has none.
+    pub own: Option<Own>,
     /// Where the server's output goes, appended.
     pub log_file: PathBuf,
     /// The user to run Postgres as, when the agent runs as root.
@@ -115,6 +118,7 @@ impl Settings {
             require_tls: false,
             locale: "C.UTF-8".into(),
             gate: None,
+            own: None,
             log_file: beside("log"),
             run_as: None,
             parameters: BTreeMap::new(),
