@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::PostgresError;
 use super::settings::{Settings, Upstream};
-use super::{Server, config, configure, files, lockfile};
+use super::{Server, Synchronous, config, configure, files, lockfile};
 
 /// A copy is in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,5 +79,8 @@ pub(super) fn as_standby_of(
     files::write_whole(&data_dir.join("standby.signal"), "", owner)?;
     configure::write_fixed(settings, data_dir)?;
     let text = config::upstream(settings, Some(upstream));
-    files::write_if_different(&data_dir.join(config::UPSTREAM_FILE), &text, owner)
+    files::write_if_different(&data_dir.join(config::UPSTREAM_FILE), &text, owner)?;
+    // The upstream's list came with its files. Its places are another agent's, and not those that the gate here is told.
+    let nobody = config::synchronous(&Synchronous::Off);
+    files::write_if_different(&data_dir.join(config::SYNCHRONOUS_FILE), &nobody, owner)
 }

@@ -164,15 +164,21 @@ fn quoted(value: &str) -> String {
 
 /// What a standby connects with, password included: the file is readable by Postgres's user only.
 pub(super) fn standby_conninfo(settings: &Settings, upstream: &Upstream) -> String {
-    let mut text = conninfo(settings, upstream, None);
+    let mut text = connection(settings, upstream, None, &settings.instance);
     if let Some(password) = &settings.replication_password {
         pair(&mut text, "password", &password.0);
     }
     text
 }
 
-/// What the programs connect with; without a password, which other users could read in their arguments.
+/// What the programs connect with; without a password, which other users could read in their arguments. They go by a name
+/// that no instance can have: `pg_basebackup` streams as a standby does, and says flushed of what it may yet throw away.
+/// In `sync` nobody's commit may count for that.
 pub(super) fn conninfo(settings: &Settings, upstream: &Upstream, database: Option<&str>) -> String {
+    connection(settings, upstream, database, &format!("a program of {}", settings.instance))
+}
+
+fn connection(settings: &Settings, upstream: &Upstream, database: Option<&str>, who: &str) -> String {
     let mut text = String::new();
     pair(&mut text, "host", &upstream.host);
     pair(&mut text, "port", &upstream.port.to_string());
@@ -180,7 +186,7 @@ pub(super) fn conninfo(settings: &Settings, upstream: &Upstream, database: Optio
     if let Some(database) = database {
         pair(&mut text, "dbname", database);
     }
-    pair(&mut text, "application_name", &settings.instance);
+    pair(&mut text, "application_name", who);
     // A dead or cut upstream is given up after a few seconds, wherever the connection is in its life.
     let patience = [
         ("connect_timeout", "2"),
@@ -277,6 +283,10 @@ mod tests {
         settings.replication_password = Some(Secret("hush".into()));
         assert!(!conninfo(&settings, &far(), Some("postgres")).contains("hush"));
         assert!(standby_conninfo(&settings, &far()).contains("hush"));
+        // Only a standby is taken for one.
+        let named = format!("application_name='{}'", settings.instance);
+        assert!(standby_conninfo(&settings, &far()).contains(&named));
+        assert!(!conninfo(&settings, &far(), None).contains(&named));
     }
 
     #[test]

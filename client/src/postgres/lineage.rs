@@ -33,7 +33,8 @@ impl Server {
             return Ok(Some("it has no timeline in common with its upstream".into()));
         };
         let same_number = cluster.timeline == facts.timeline && cluster.timeline != timeline;
-        if same_number || (timeline > 1 && self.marks_differ(upstream, timeline, begin).await?) {
+        let differ = timeline > 1 && self.marks_same(upstream, timeline, begin).await? == Some(false);
+        if same_number || differ {
             let twin = if same_number { cluster.timeline } else { timeline };
             return Ok(Some(format!("timeline {twin} here is another than timeline {twin} of its upstream")));
         }
@@ -52,17 +53,17 @@ impl Server {
         Ok((here, there))
     }
 
-    /// Compares the beginning of a timeline here and there. Where it is no longer kept on either side, it is long ago: what
-    /// was promoted apart is told apart when it meets again, which is then.
-    pub(super) async fn marks_differ(
+    /// Compares the beginning of a timeline here and there. `None` where it is no longer kept on either side: it is long ago,
+    /// and what was promoted apart is told apart when it meets again, which is then.
+    pub(super) async fn marks_same(
         &self,
         upstream: &Upstream,
         timeline: u32,
         begin: Lsn,
-    ) -> Result<bool, PostgresError> {
+    ) -> Result<Option<bool>, PostgresError> {
         let size =
             self.put_question(upstream, "select pg_size_bytes(current_setting('wal_segment_size'))").await?;
-        let Ok(size) = size.parse::<u64>() else { return Ok(false) };
+        let Ok(size) = size.parse::<u64>() else { return Ok(None) };
         let (name, offset) = (segment(timeline, begin, size), begin.0 % size);
         let length = MARK.min(size - offset);
         let question =
@@ -80,7 +81,7 @@ impl Server {
             }
         })
         .await?;
-        Ok(here.is_some_and(|here| !there.is_empty() && here != there))
+        Ok(here.filter(|_| !there.is_empty()).map(|here| here == there))
     }
 
     /// Whether this instance, a primary that was shut down cleanly, wrote nothing after the upstream's next timeline began: its
@@ -92,11 +93,15 @@ impl Server {
         facts: &UpstreamFacts,
     ) -> Result<bool, PostgresError> {
         let (here, there) = self.lineages(upstream, cluster, facts).await?;
-        let fork = there.get(shared(&here, &there)).filter(|_| here.len() < there.len());
         let whole = shared(&here, &there) == here.len();
         let clean =
             cluster.state == ControlState::ShutDown && cluster.checkpoint_timeline == cluster.timeline;
-        Ok(clean && whole && fork.is_some_and(|(_, begin)| cluster.checkpoint < *begin))
+        let before = there.get(here.len()).is_some_and(|(_, begin)| cluster.checkpoint < *begin);
+        let Some((timeline, begin)) = here.last().copied().filter(|_| clean && whole && before) else {
+            return Ok(false);
+        };
+        // Seen to be the same timeline, and not only of the same number.
+        Ok(timeline == 1 || self.marks_same(upstream, timeline, begin).await? == Some(true))
     }
 
     async fn local_history(&self, timeline: u32) -> Result<String, PostgresError> {

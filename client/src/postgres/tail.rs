@@ -77,7 +77,7 @@ impl Server {
         let (here, mut there) = self.lineages(upstream, &cluster, &facts).await?;
         let common = shared(&here, &there);
         if let Some((timeline, begin)) = here[..common].last().copied().filter(|(timeline, _)| *timeline > 1)
-            && self.marks_differ(upstream, timeline, begin).await?
+            && self.marks_same(upstream, timeline, begin).await? == Some(false)
         {
             there.truncate(common - 1); // another timeline of the same number
         }
@@ -193,9 +193,11 @@ fn wanted(pg_wal: &Path, parts: &[Part], tail: &KeptTail) -> Result<Vec<PathBuf>
     let (names, size) = listed(pg_wal)?;
     // The names of one timeline sort as its positions do.
     let within = |name: &str, part: &Part| {
-        let last = Lsn(part.until.unwrap_or(tail.to).0.saturating_sub(1));
+        // One more than counted: what a record needs beyond its length, page by page, may reach into it.
+        let last = Lsn(part.until.map_or(tail.to.0 + size, |until| until.0).saturating_sub(1));
         let (first, last) = (segment(part.timeline, part.from, size), segment(part.timeline, last, size));
-        name.len() == first.len() && (first.as_str()..=last.as_str()).contains(&name)
+        let among = name.len() == first.len() && (first.as_str()..=last.as_str()).contains(&name);
+        among && begun(&pg_wal.join(name))
     };
     let wanted = |name: &String| name.ends_with(".history") || parts.iter().any(|part| within(name, part));
     Ok(names.into_iter().filter(wanted).map(|name| pg_wal.join(name)).collect())

@@ -8,7 +8,7 @@ use crate::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName};
 use crate::message::{HandOver, Role, Solicit, ToAgent};
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, is_majority};
-use crate::state::{Group, State};
+use crate::state::{Group, MAX_INSTANCES, State};
 use crate::succession;
 use crate::tail::Tail;
 use crate::time::Time;
@@ -77,7 +77,8 @@ impl Planner<'_> {
         let new =
             |(name, at): &(&InstanceName, &crate::command::Instance)| match self.group.instances.get(*name) {
                 Some(there) => there != *at && there.region == at.region,
-                None => true,
+                // A group that is full takes nobody in, and nothing else may wait for that.
+                None => self.group.instances.len() < MAX_INSTANCES,
             };
         self.view.hellos().filter(new).map(|(name, at)| {
             Action::Propose(Command::Register {

@@ -202,7 +202,9 @@ impl Agent {
         let ready: BTreeSet<InstanceName> = wanted.iter().filter(has_all).cloned().collect();
         // Nobody is let go of before who is wanted instead is there, or while it is not known yet who comes.
         let new_office = now < self.office_since + LAPSE;
-        let settled = ready.len() == wanted.len() && (wanted.len() >= count || !new_office);
+        // Nor of the last when nobody comes instead and commits wait anyway: it has them all, and may be the only heir.
+        let last = wanted.is_empty() && self.blocks();
+        let settled = ready.len() == wanted.len() && (wanted.len() >= count || !new_office) && !last;
         let Some(confirmers) = &mut self.durable.confirmers else { return };
         confirmers.names.extend(wanted.iter().cloned());
         let there = &confirmers.offer;
@@ -287,12 +289,16 @@ impl Agent {
         places.extend(new);
     }
 
+    /// Whether commits wait while nobody can confirm them.
+    fn blocks(&self) -> bool {
+        self.group.as_ref().is_none_or(|group| group.terms.policy == Policy::Block)
+    }
+
     /// Whom Postgres has to wait for.
     pub(super) fn must_wait_for(&self) -> Waits {
         let Some(confirmers) = &self.durable.confirmers else { return Waits::default() };
         if confirmers.names.is_empty() {
-            let degrade = self.group.as_ref().is_some_and(|group| group.terms.policy == Policy::Degrade);
-            let free = degrade || !confirmers.in_force;
+            let free = !self.blocks() || !confirmers.in_force;
             return Waits(if free { Vec::new() } else { vec![None] });
         }
         let mut places: Vec<Option<InstanceName>> =
