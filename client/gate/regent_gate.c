@@ -55,12 +55,13 @@
 #include "utils/guc.h"
 
 /*
- * Only Port.sock is wanted from here, its first field.  With these two defined
- * the header wants Kerberos' and OpenSSL's headers on every build machine.
+ * Only Port.sock and Port.application_name are wanted from here, which come
+ * before whatever depends on these two.  With them defined the header wants Kerberos' and OpenSSL's headers on every build machine.
  */
 #undef ENABLE_GSS
 #undef USE_OPENSSL
 #include "libpq/libpq-be.h"
+#include "libpq/auth.h"
 
 #if PG_VERSION_NUM < 130000
 #error "regent_gate needs PostgreSQL 13 or later"
@@ -75,6 +76,9 @@ PG_MODULE_MAGIC;
 #define LEASE_FILE_SIZE 4096
 #define LEASE_MAGIC UINT64CONST(0x31544147544e4752) /* "RGNTGAT1" */
 
+#define MOST_PLACES 55
+#define COUNT_SHIFT 56
+
 typedef struct Lease
 {
 	uint64		magic;
@@ -82,8 +86,11 @@ typedef struct Lease
 	uint64		deadline_ns;	/* CLOCK_BOOTTIME; 0 = closed */
 	uint64		replication_deadline_ns;	/* CLOCK_BOOTTIME; UINT64_MAX = not used */
 	uint64		opened_by;		/* incarnation of the agent */
-	uint64		confirm;		/* bit n: the standby at place n + 1 has to confirm */
-	char		reserved[LEASE_FILE_SIZE - 48];
+	uint64		confirm;		/* bit n: the standby at place n counts; from COUNT_SHIFT on how many, 0 = all */
+	uint64		confirm_too;	/* likewise; both have to be satisfied, 0 = nobody */
+	uint64		unused;
+	uint64		places[MOST_PLACES];	/* FNV-1a of the name of whose the place is; 0 = nobody's yet */
+	char		reserved[LEASE_FILE_SIZE - 64 - 8 * MOST_PLACES];
 } Lease;
 
 StaticAssertDecl(offsetof(Lease, epoch) == 8, "lease layout: epoch");
@@ -91,6 +98,8 @@ StaticAssertDecl(offsetof(Lease, deadline_ns) == 16, "lease layout: deadline");
 StaticAssertDecl(offsetof(Lease, replication_deadline_ns) == 24, "lease layout: replication deadline");
 StaticAssertDecl(offsetof(Lease, opened_by) == 32, "lease layout: opened by");
 StaticAssertDecl(offsetof(Lease, confirm) == 40, "lease layout: confirm");
+StaticAssertDecl(offsetof(Lease, confirm_too) == 48, "lease layout: confirm, too");
+StaticAssertDecl(offsetof(Lease, places) == 64, "lease layout: places");
 StaticAssertDecl(sizeof(Lease) == LEASE_FILE_SIZE, "lease layout: size");
 
 /*
@@ -241,44 +250,141 @@ lease_epoch(void)
 /* ---------- the standbys' confirmation ---------- */
 
 /*
- * Have all standbys that the agent names flushed the WAL up to `end`?
+ * Who streams: by which name each WAL sender was called when it was connected.
  *
- * Postgres has waited for them already, by synchronous_standby_names.  This does
- * not rely on that: the wait may have been cancelled, which Postgres takes for
- * an acknowledgement; a process may go by a list of before the last reload; and
- * a standby that has WAL of another timeline says, in the moment before it
- * learns so, that it has flushed more than was ever sent to it.
+ * WalSnd has the process and how far it is, but no name; and its place in
+ * synchronous_standby_names is the same for all in a list of "any".  So every
+ * WAL sender writes itself down here before it has a WalSnd, and is struck off
+ * after it has none.
+ */
+typedef struct Caller
+{
+	pg_atomic_uint64 pid;			/* 0 = free; written after the name */
+	pg_atomic_uint64 name;			/* FNV-1a */
+} Caller;
+
+static Caller *callers = NULL;
+static Caller *own_call = NULL;
+static ClientAuthentication_hook_type prev_ClientAuthentication = NULL;
+
+/* Not a process; taken, but its name is not there yet. */
+#define BEING_WRITTEN PG_UINT64_MAX
+
+static uint64
+fnv1a(const char *text)
+{
+	uint64		hash = UINT64CONST(0xcbf29ce484222325);
+
+	for (; *text != '\0'; text++)
+		hash = (hash ^ (unsigned char) *text) * UINT64CONST(0x00000100000001b3);
+	return hash;
+}
+
+static void
+strike_off(int code, Datum arg)
+{
+	if (own_call != NULL)
+		pg_atomic_write_u64(&own_call->pid, 0);
+	own_call = NULL;
+}
+
+/* Who cannot be written down is never seen to confirm: that is on the safe side. */
+static void
+gate_ClientAuthentication(Port *port, int status)
+{
+	if (prev_ClientAuthentication)
+		prev_ClientAuthentication(port, status);
+	if (!am_walsender || status != STATUS_OK || port->application_name == NULL || own_call != NULL)
+		return;
+	for (int i = 0; i < max_wal_senders; i++)
+	{
+		uint64		nobody = 0;
+
+		if (!pg_atomic_compare_exchange_u64(&callers[i].pid, &nobody, BEING_WRITTEN))
+			continue;
+		own_call = &callers[i];
+		on_shmem_exit(strike_off, (Datum) 0);
+		pg_atomic_write_u64(&own_call->name, fnv1a(port->application_name));
+		pg_write_barrier();
+		pg_atomic_write_u64(&own_call->pid, (uint64) MyProcPid);
+		return;
+	}
+}
+
+/* The place of the standby that this WAL sender serves, as a bit; 0 if it has none. */
+static uint64
+place_of(pid_t pid)
+{
+	for (int i = 0; i < max_wal_senders; i++)
+	{
+		uint64		name;
+
+		if (pg_atomic_read_u64(&callers[i].pid) != (uint64) pid)
+			continue;
+		pg_read_barrier();
+		name = pg_atomic_read_u64(&callers[i].name);
+		for (int place = 0; place < MOST_PLACES; place++)
+			if (__atomic_load_n(&lease->places[place], __ATOMIC_ACQUIRE) == name)
+				return UINT64CONST(1) << place;
+	}
+	return 0;
+}
+
+/* Is what these places have confirmed enough for a word of the lease file? */
+static bool
+is_satisfied(uint64 word, uint64 got)
+{
+	uint64		asked = word & ((UINT64CONST(1) << COUNT_SHIFT) - 1);
+	uint64		needed = word >> COUNT_SHIFT;
+
+	if (needed == 0)
+		return (asked & ~got) == 0;
+	got &= asked;
+	for (; got != 0 && needed != 0; needed--)
+		got &= got - 1;
+	return needed == 0;
+}
+
+/*
+ * Have those flushed the WAL up to `end` for whose confirmation the agent asks?
  *
- * A place in the list is never given to another standby, so the place that a
- * WAL sender has says whose it is, whichever list it goes by.
+ * Postgres has waited for about as many already, by synchronous_standby_names.
+ * This does not rely on that: the wait may have been cancelled, which Postgres
+ * takes for an acknowledgement; a process may go by a list of before the last
+ * reload; and a standby that has WAL of another timeline says, in the moment
+ * before it learns so, that it has flushed more than was ever sent to it.
+ *
+ * The second word is read first: the agent copies it to the first before it
+ * clears it, so that whatever is read was asked for at some moment meanwhile.
  */
 static bool
 is_confirmed(XLogRecPtr end)
 {
-	uint64		asked = lease == NULL ? 0 : __atomic_load_n(&lease->confirm, __ATOMIC_ACQUIRE);
+	uint64		too = lease == NULL ? 0 : __atomic_load_n(&lease->confirm_too, __ATOMIC_SEQ_CST);
+	uint64		asked = lease == NULL ? 0 : __atomic_load_n(&lease->confirm, __ATOMIC_SEQ_CST);
 	uint64		got = 0;
 
-	if (XLogRecPtrIsInvalid(end) || asked == 0)
+	if (XLogRecPtrIsInvalid(end) || (asked == 0 && too == 0))
 		return true;
 	for (int i = 0; i < max_wal_senders; i++)
 	{
 		WalSnd	   *sender = &WalSndCtl->walsnds[i];
 		XLogRecPtr	flushed = InvalidXLogRecPtr;
 		XLogRecPtr	sent = InvalidXLogRecPtr;
-		int			place = 0;
+		pid_t		pid = 0;
 
 		SpinLockAcquire(&sender->mutex);
 		if (sender->pid != 0)
 		{
 			flushed = sender->flush;
 			sent = sender->sentPtr;
-			place = sender->sync_standby_priority;
+			pid = sender->pid;
 		}
 		SpinLockRelease(&sender->mutex);
-		if (place >= 1 && place <= 63 && flushed >= end && flushed <= sent)
-			got |= UINT64CONST(1) << (place - 1);
+		if (pid != 0 && flushed >= end && flushed <= sent)
+			got |= place_of(pid);
 	}
-	return (asked & ~got) == 0;
+	return is_satisfied(asked, got) && is_satisfied(too, got);
 }
 
 /* Where the WAL ends that standbys have to confirm, or nowhere: a session may waive it. */
@@ -316,7 +422,7 @@ errdetail_no_lease(bool confirmed)
 	if (deadline == 0)
 		return errdetail("The gate was closed by the agent; the last epoch was " UINT64_FORMAT ".", lease_epoch());
 	if (now < deadline && !confirmed)
-		return errdetail("Not every standby has confirmed it that may take over from this server.");
+		return errdetail("Not every standby has confirmed it that has to, or not as many as have to.");
 	if (now < deadline)
 		return errdetail("A lease of epoch " UINT64_FORMAT " is there now.", lease_epoch());
 	return errdetail("The lease of epoch " UINT64_FORMAT " ended " UINT64_FORMAT " ms ago.",
@@ -600,6 +706,7 @@ request_shmem(void)
 		prev_shmem_request();
 #endif
 	RequestAddinShmemSpace(MAXALIGN(sizeof(Counters)));
+	RequestAddinShmemSpace(mul_size(max_wal_senders, sizeof(Caller)));
 }
 
 static void
@@ -616,6 +723,12 @@ startup_shmem(void)
 		pg_atomic_init_u64(&counters->waits, 0);
 		pg_atomic_init_u64(&counters->refused, 0);
 		pg_atomic_init_u64(&counters->severed, 0);
+	}
+	callers = ShmemInitStruct("regent_gate callers", mul_size(max_wal_senders, sizeof(Caller)), &found);
+	for (int i = 0; !found && i < max_wal_senders; i++)
+	{
+		pg_atomic_init_u64(&callers[i].pid, 0);
+		pg_atomic_init_u64(&callers[i].name, 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -673,5 +786,7 @@ _PG_init(void)
 	ExecutorRun_hook = gate_ExecutorRun;
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = gate_ProcessUtility;
+	prev_ClientAuthentication = ClientAuthentication_hook;
+	ClientAuthentication_hook = gate_ClientAuthentication;
 	RegisterXactCallback(at_transaction_event, NULL);
 }

@@ -244,7 +244,7 @@ fn requests_that_cannot_be_meant() {
     refused::<_, NewGroup>(
         new.clone(),
         |n| n.mode = Some("magic".into()),
-        "mode: expected async, or sync with how many confirm: sync 1, got \"magic\"",
+        "mode: expected async, or sync or quorum with how many confirm: sync 1, got \"magic\"",
     );
     refused::<_, NewGroup>(
         new,

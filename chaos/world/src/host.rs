@@ -7,7 +7,7 @@ use crate::postgres::{Branch, Postgres};
 use crate::process::Process;
 use crate::words::{inst, insts, node, task as words_of};
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
-use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
+use regent_core::agent::{Agent, Durable, Effect, Event, Identity, MOST_PLACES, Note, Words, satisfied};
 use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
 use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
@@ -40,7 +40,7 @@ pub struct Host {
     /// The lease file, which outlives the agent: the epoch and the end.
     pub gate: Option<(Epoch, Time)>,
     /// What else it says: the places of those who must have flushed what is acknowledged.
-    pub confirm: u64,
+    pub confirm: Words,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
     /// The last timeline it has received as a standby that every witness hears, and since when without a break.
@@ -52,15 +52,16 @@ pub struct Host {
 }
 
 impl Host {
-    /// Whether all have confirmed a commit that ends there whose places the gate was told.
+    /// Whether a commit that ends there is confirmed as the gate was told to ask for.
     pub fn confirmed(&self, end: u64) -> bool {
         let places = self.durable.as_ref().map_or(&[][..], |kept| &kept.places);
-        let of = |place: usize| places.get(place).and_then(|name| self.postgres.said.get(name));
-        let asked = (0..64).filter(|place| self.confirm >> place & 1 == 1);
-        asked.into_iter().all(|place| of(place).is_some_and(|said| *said >= end))
+        let has = |name: &InstanceName| self.postgres.said.get(name).is_some_and(|said| *said >= end);
+        let there = places.iter().take(MOST_PLACES).enumerate().filter(|(_, name)| has(name));
+        let confirmed = there.fold(0, |confirmed, (place, _)| confirmed | 1 << place);
+        self.confirm.0.into_iter().all(|word| satisfied(word, confirmed))
     }
 
-    /// Whether `sync` is in force: what is acknowledged now may never be lost.
+    /// Whether the mode is in force: what is acknowledged now may never be lost.
     pub fn in_force(&self) -> bool {
         self.durable.as_ref().and_then(|kept| kept.confirmers.as_ref()).is_some_and(|of| of.in_force)
     }
@@ -283,6 +284,7 @@ impl World {
                 Note::CalledOff(to, why) => format!("calls off handing over to {}: {why}", inst(to)),
                 Note::Kept(tail) => format!("keeps timeline {} from {}", tail.timeline, tail.from.0),
                 Note::WaitsFor(names) => format!("has commits wait for {}", insts(names)),
+                Note::Gathers(what) => what.clone(),
                 Note::Begins(task, why) => format!("{}: {why}", words_of(task)),
                 Note::Failed(task, why) => format!("fails ({}): {why}", words_of(task)),
             };
@@ -318,7 +320,7 @@ impl World {
     pub(crate) fn kill_host(&mut self, who: HostId) {
         self.kill_agent(who);
         self.hosts[who].postgres.stop();
-        self.hosts[who].confirm = 0;
+        self.hosts[who].confirm = Words::default();
         self.close_gate(who);
     }
 

@@ -74,7 +74,8 @@ fn mode(how: &[&str]) -> (Mode, Policy) {
     match *how {
         ["async"] => (Mode::Async, Policy::Block),
         ["sync", count] => (Mode::Sync { count: count.parse().expect("a small number") }, Policy::Block),
-        ["sync", count, "degrade"] => (mode(&["sync", count]).0, Policy::Degrade),
+        ["quorum", count] => (Mode::Quorum { count: count.parse().expect("a small number") }, Policy::Block),
+        [word, count, "degrade"] => (mode(&[word, count]).0, Policy::Degrade),
         _ => panic!("no such mode: {how:?}"),
     }
 }
@@ -87,6 +88,10 @@ impl World {
             ["group", group, ref names @ ..] => self.script_group(group, Terms::default(), names),
             ["sync", "group", group, ref names @ ..] => {
                 let terms = Terms { mode: Mode::Sync { count: 1 }, ..Terms::default() };
+                self.script_group(group, terms, names);
+            }
+            ["quorum", count, "group", group, ref names @ ..] => {
+                let terms = Terms { mode: mode(&["quorum", count]).0, ..Terms::default() };
                 self.script_group(group, terms, names);
             }
             ["clock", who, ppm, offset] => self.set_clock(who, ppm, span(offset)),
@@ -144,7 +149,7 @@ impl World {
             ["propose", "offer", version, epoch, revision, ref names @ ..] => {
                 let succession: Vec<InstanceName> = names.iter().map(|text| name(text)).collect();
                 let members = succession.iter().cloned().collect();
-                let offer = Some(Offer { version: number(version, ""), members });
+                let offer = Some(Offer { version: number(version, ""), members, count: None });
                 let (epoch, back) = (Epoch(number(epoch, "")), number(revision, "-back"));
                 self.propose_succession(epoch, back, succession, offer);
             }

@@ -2,7 +2,7 @@
 
 use crate::chance::Chance;
 use crate::clock::{Clock, MS};
-use crate::profile::{Plan, Profile};
+use crate::profile::{Kind, Plan, Profile};
 use crate::world::Settings;
 use regent_core::command::Terms;
 use regent_core::ids::NodeId;
@@ -119,9 +119,10 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
         terms = Terms::default();
         clients.iter_mut().for_each(|(_, pause)| *pause = 100 * MS);
     }
-    if profile.sync {
+    if profile.mode != Kind::Async {
         let count = if profile.plan == Plan::Swarm { chance.of(&[1, 1, 2]) } else { 1 };
-        terms.mode = Mode::Sync { count };
+        let quorum = profile.mode == Kind::Quorum;
+        terms.mode = if quorum { Mode::Quorum { count } } else { Mode::Sync { count } };
         terms.policy = if chance.once_in(4) { Policy::Degrade } else { Policy::Block };
     }
     GroupPlan { terms, electorate, instances, clients }

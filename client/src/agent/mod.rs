@@ -210,6 +210,7 @@ impl Shell {
             match effect {
                 Effect::Persist(durable) => self.store.save(&durable).await?,
                 Effect::Open { epoch, deadline, confirm } => {
+                    self.lease.name_places(&self.agent.durable().places);
                     self.lease.set_confirm(confirm);
                     self.lease.open_until(epoch.0, deadline.0);
                 }

@@ -78,13 +78,11 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
 
 /// The mode with the number that was given beside it.
 fn counted(mode: Mode, count: Option<u8>) -> Result<Mode, Failure> {
-    match (mode, count) {
-        (mode, None) => Ok(mode),
-        (Mode::Sync { .. }, Some(count)) => Ok(Mode::Sync { count }),
-        (mode, Some(_)) => {
-            Err(Failure::Usage(format!("--sync-count says how many confirm in sync; in {mode} nobody does")))
-        }
-    }
+    let nobody = || {
+        let what = "--sync-count says how many confirm in sync and quorum; in async nobody does";
+        Failure::Usage(what.to_owned())
+    };
+    count.map_or(Ok(mode), |count| mode.with_count(count).ok_or_else(nobody))
 }
 
 fn nodes(ids: Vec<u64>) -> Electorate {

@@ -27,6 +27,38 @@
 //!
 //! While nobody may be named but the primary itself, the policy says what happens: `block` lets commits wait for a
 //! standby, `degrade` acknowledges them alone. That loses nothing by a promotion, for there can be none.
+//!
+//! # Why none is lost in `quorum`
+//!
+//! There a commit is at any k of n standbys, so whoever is named may lack it, and asks first. A [`Configuration`] is those
+//! n and the k. Of any n - k + 1 of them one has the commit: so an heir that has at least what each of n - k + 1 of them
+//! has (`agent/gather`), itself among them, has every commit that satisfied the configuration. `sync` is the case k = n,
+//! in which whoever is named has only to ask itself. What has to be seen to:
+//!
+//! 1. *The heir asks the right ones.* The log keeps the configuration of the offer it took last, whole: those count too
+//!    who may not take over at the moment. Every vote tells the one its voter had applied, and the heir goes by that of
+//!    the highest revision, or by the log's if it knows a later one. The primary lets go of a configuration only when
+//!    promises of a majority under its epoch carry a later one. One of those witnesses is among the voters, and has not
+//!    gone back. So what the heir goes by is a configuration that the primary still held to, or one it had offered since.
+//! 2. *The primary holds to all of them*: to the one that a majority carries and to the one offered since; another is
+//!    offered only when that is carried, so there are two at most, and its gate asks for both (`agent/joint`).
+//! 3. *A configuration holds for what was acknowledged before it.* It is offered when the gate has gone by it, and what
+//!    the primary had flushed at some moment since is, by that configuration, confirmed: k of its members have it. What was
+//!    acknowledged before that moment is not beyond that point; what is after satisfies the configuration itself.
+//! 4. *A new primary's first commits* are at everybody who stands in the rest of any vote for it, as in `sync` (rule 3),
+//!    until its own offer is carried. The log keeps the configuration of before until then. So who is named after it has
+//!    all that it acknowledged, and what was acknowledged before it, that one gathers anew: also when nobody was ever
+//!    promoted in between, or somebody who acknowledged nothing.
+//! 5. *Who is asked answers detached.* It has heard of a decision not below the heir's epoch, for good; its Postgres was
+//!    told to receive from the primary of that decision, receives from nobody else, and its position was looked at after
+//!    that. What it confirmed to the old primary is in that position, and it confirms nothing more to it. Again no clock
+//!    appears: an old primary that believes in its lease may find k confirmations only among fewer than k standbys.
+//! 6. *Positions are ordered by timeline, then by place.* No two promotions make the same timeline, and a later epoch's
+//!    has the higher number. Every promoted instance has gathered what was acknowledged before its epoch: who is on its
+//!    timeline has that, and on one timeline who is further has more.
+//! 7. *Who has answered or confirmed does not lose what it has.* Until the log has an offer of the new primary, which it
+//!    makes as primary only, nobody is rewound to it or copied from it: it may still lack what they have. A former primary
+//!    starts as a standby of it meanwhile, and says how far it is.
 
 use crate::ids::InstanceName;
 use crate::state::{Group, MAX_INSTANCES, Rejected};
@@ -49,6 +81,11 @@ pub enum Mode {
         /// How many, at least 1.
         count: u8,
     },
+    /// When any `count` of the standbys have flushed it; whoever takes over gathers first what it lacks: nothing is lost.
+    Quorum {
+        /// How many, at least 1.
+        count: u8,
+    },
 }
 
 impl Mode {
@@ -56,7 +93,25 @@ impl Mode {
     pub fn count(self) -> usize {
         match self {
             Mode::Async => 0,
-            Mode::Sync { count } => usize::from(count),
+            Mode::Sync { count } | Mode::Quorum { count } => usize::from(count),
+        }
+    }
+
+    /// The same mode with another number; `async` has none.
+    pub fn with_count(self, count: u8) -> Option<Mode> {
+        match self {
+            Mode::Async => None,
+            Mode::Sync { .. } => Some(Mode::Sync { count }),
+            Mode::Quorum { .. } => Some(Mode::Quorum { count }),
+        }
+    }
+
+    /// What it is called, without its number.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Mode::Async => "async",
+            Mode::Sync { .. } => "sync",
+            Mode::Quorum { .. } => "quorum",
         }
     }
 }
@@ -65,7 +120,7 @@ impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Mode::Async => f.pad("async"),
-            Mode::Sync { count } => f.pad(&format!("sync {count}")),
+            Mode::Sync { count } | Mode::Quorum { count } => f.pad(&format!("{} {count}", self.kind())),
         }
     }
 }
@@ -82,15 +137,20 @@ pub struct Unknown {
 
 impl FromStr for Mode {
     type Err = Unknown;
-    /// As it is shown; `sync` alone is `sync 1`.
+    /// As it is shown; `sync` alone is `sync 1`, `quorum` alone `quorum 1`.
     fn from_str(text: &str) -> Result<Mode, Unknown> {
-        let unknown =
-            || Unknown { expected: "async, or sync with how many confirm: sync 1", got: text.to_owned() };
-        match text.split_once(' ').unwrap_or((text, "")) {
-            ("async", "") => Ok(Mode::Async),
-            ("sync", "") => Ok(Mode::Sync { count: 1 }),
-            ("sync", count) => count.parse().map(|count| Mode::Sync { count }).map_err(|_| unknown()),
-            _ => Err(unknown()),
+        let expected = "async, or sync or quorum with how many confirm: sync 1";
+        let unknown = || Unknown { expected, got: text.to_owned() };
+        let (word, count) = text.split_once(' ').unwrap_or((text, ""));
+        let mode = match (word, count) {
+            ("async", "") => return Ok(Mode::Async),
+            ("sync", _) => Mode::Sync { count: 1 },
+            ("quorum", _) => Mode::Quorum { count: 1 },
+            _ => return Err(unknown()),
+        };
+        match count {
+            "" => Ok(mode),
+            count => count.parse().ok().and_then(|count| mode.with_count(count)).ok_or_else(unknown),
         }
     }
 }
@@ -126,13 +186,47 @@ impl FromStr for Policy {
     }
 }
 
-/// The instances of which a primary says that they have every commit it acknowledged, and will have every later one.
+/// Among whom every commit is that a primary acknowledges: at so many of these.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
+pub struct Configuration {
+    /// These: all of them, also those that may not take over at the moment.
+    pub members: BTreeSet<InstanceName>,
+    /// So many.
+    pub count: u8,
+}
+
+impl Configuration {
+    /// How many of the members have to be asked, so that one of them has any commit.
+    pub fn to_gather(&self) -> usize {
+        (self.members.len() + 1).saturating_sub(usize::from(self.count))
+    }
+
+    /// Whether a member alone may lack a commit.
+    pub fn must_gather(&self) -> bool {
+        self.to_gather() > 1
+    }
+}
+
+/// What a primary says of its standbys: that all of these, or so many of them, have every commit it acknowledged, and will
+/// have every later one.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct Offer {
-    /// Grows with every change of the members, within an epoch; 0 before the first offer.
+    /// Grows with every change of what is offered, and never starts again; 0 before the first offer.
     pub version: u64,
     /// Who.
     pub members: BTreeSet<InstanceName>,
+    /// How many of them; all without it.
+    #[serde(default)]
+    pub count: Option<u8>,
+}
+
+impl Offer {
+    /// What is offered.
+    pub fn configuration(&self) -> Configuration {
+        let members = self.members.clone();
+        let all = u8::try_from(members.len()).unwrap_or(u8::MAX);
+        Configuration { members, count: self.count.unwrap_or(all) }
+    }
 }
 
 /// Checks the number that a mode asks for, where the number of instances does not matter or is not known yet.
@@ -140,9 +234,12 @@ pub fn check_count(mode: Mode) -> Result<(), Rejected> {
     let most = MAX_INSTANCES - 1;
     let range = 1..=most;
     match mode {
-        Mode::Sync { count } if !range.contains(&usize::from(count)) => Err(Rejected::BadTerms(format!(
-            "sync count must be between 1 and {most}, the standbys that a group can have, got {count}"
-        ))),
+        Mode::Sync { count } | Mode::Quorum { count } if !range.contains(&usize::from(count)) => {
+            Err(Rejected::BadTerms(format!(
+                "{} count must be between 1 and {most}, the standbys that a group can have, got {count}",
+                mode.kind()
+            )))
+        }
         _ => Ok(()),
     }
 }

@@ -6,7 +6,7 @@ use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, R
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, one_step};
-use crate::replication::{Mode, Offer, Policy, check_count};
+use crate::replication::{Configuration, Mode, Offer, Policy, check_count};
 use crate::tail::{TAILS_KEPT, Tail};
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,10 @@ pub struct Group {
     /// The version of the offer that the succession is taken from, in this epoch; 0 for none.
     #[serde(default)]
     pub offered: u64,
+    /// The configuration of the last offer that was taken, of whichever epoch: who is named next goes by it. None in
+    /// `async`, and until the first offer after it.
+    #[serde(default)]
+    pub configuration: Option<Configuration>,
     /// Which witnesses govern the next epoch.
     pub electorate: Electorate,
     /// Which did before the last change of the electorate.
@@ -61,7 +65,7 @@ pub struct Group {
     pub desired_electorate: Option<Electorate>,
     /// Its terms.
     pub terms: Terms,
-    /// The revision at which it went from `async` to `sync` or back; 0 for never.
+    /// The revision at which it went from `async` to another mode or back; 0 for never.
     #[serde(default)]
     pub mode_since: Revision,
     /// Who was wished to be the first primary.
@@ -220,7 +224,7 @@ pub enum Rejected {
         /// What was asked for.
         got: Vec<InstanceName>,
     },
-    /// In `sync`, a succession that the primary has not offered, or no longer offers.
+    /// In `sync` and `quorum`, a succession that the primary has not offered, or no longer offers.
     #[error(
         "the succession of group {group} must be taken from offer {expected} of its primary or a later one, got {got}"
     )]
@@ -367,6 +371,7 @@ impl State {
             since: Epoch(0),
             succession: Vec::new(),
             offered: 0,
+            configuration: None,
             electorate: electorate.clone(),
             former_electorate: None,
             desired_electorate: None,
@@ -512,16 +517,31 @@ impl Group {
             return Err(Rejected::BadSuccession { group: self.name.clone(), got: succession.to_vec() });
         }
         self.check_offer(succession, offer)?;
-        let offered = offer.map_or(0, |offer| offer.version);
-        if self.succession == succession && self.offered == offered {
+        // Not in `async`: there it says what a primary offered before, and is offered no more.
+        let confirmed = offer.filter(|_| self.terms.mode != Mode::Async);
+        let offered = confirmed.map_or(self.offered, |offer| offer.version);
+        let configuration = confirmed.map(Offer::configuration);
+        if (&self.succession[..], self.offered, &self.configuration) == (succession, offered, &configuration)
+        {
             return Ok(Applied::Unchanged);
         }
         self.succession = succession.to_vec();
-        self.offered = offered;
+        (self.offered, self.configuration) = (offered, configuration);
         Ok(self.changed())
     }
 
-    /// In `sync` nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
+    /// Whether the primary of this epoch has made an offer, and the log taken it, since commits wait for standbys: then it
+    /// works, and acknowledges what the configuration says.
+    pub fn is_confirmed(&self) -> bool {
+        self.terms.mode != Mode::Async && self.offered > 0 && self.configuration.is_some()
+    }
+
+    /// Whether that is the offer it took last, and nothing was taken since that is not of it.
+    pub fn has_taken(&self, offer: &Offer) -> bool {
+        self.offered == offer.version && self.configuration.as_ref() == Some(&offer.configuration())
+    }
+
+    /// In `sync` and `quorum` nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
     fn check_offer(&self, succession: &[InstanceName], offer: Option<&Offer>) -> Result<(), Rejected> {
         let taken = offer.is_some_and(|offer| {
             offer.version >= self.offered && succession.iter().all(|name| offer.members.contains(name))
@@ -542,8 +562,9 @@ impl Group {
         let standbys = self.instances.len().saturating_sub(1);
         if mode.count() > standbys && mode != self.terms.mode {
             return Err(Rejected::BadTerms(format!(
-                "group {} has {standbys} standbys, so a sync count must be between 1 and {standbys}, got {}",
+                "group {} has {standbys} standbys, so a {} count must be between 1 and {standbys}, got {}",
                 self.name,
+                mode.kind(),
                 mode.count()
             )));
         }
@@ -554,7 +575,8 @@ impl Group {
         (self.terms.mode, self.terms.policy) = (mode, policy);
         let applied = self.changed();
         if turned {
-            (self.mode_since, self.offered) = (self.revision, 0);
+            // The version stays: an offer of before the change must not be taken for one after it.
+            (self.mode_since, self.configuration) = (self.revision, None);
         }
         Ok(applied)
     }

@@ -205,15 +205,15 @@ impl Look<'_> {
         troubles
     }
 
-    /// What keeps `sync` from being what it says.
+    /// What keeps the mode from being what it says.
     fn unconfirmed(&self) -> Option<String> {
         let terms = &self.group.terms;
         let (asked, there) = (terms.mode.count(), self.group.succession.len());
-        if there >= asked && (asked == 0 || self.group.offered > 0) {
+        if there >= asked && (asked == 0 || self.group.is_confirmed()) {
             return None;
         }
-        Some(match (self.group.offered, there, terms.policy) {
-            (0, ..) => {
+        Some(match (self.group.is_confirmed(), there, terms.policy) {
+            (false, ..) => {
                 format!("{} is not in force yet: the primary has still to say who confirms", terms.mode)
             }
             (_, 0, Policy::Block) => "commits wait: no standby confirms them".to_owned(),

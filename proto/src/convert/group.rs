@@ -7,7 +7,7 @@ use super::field::{
 };
 use super::field::{micros, number};
 use super::tail::tails;
-use super::vote::{ids, reason, texts};
+use super::vote::{ids, optional_configuration, reason, texts};
 use crate::v1;
 use regent_core::command::{Instance, Terms};
 use regent_core::ids::{InstanceName, Position};
@@ -115,6 +115,7 @@ impl From<Group> for v1::Group {
             history: group.history.into_iter().map(Into::into).collect(),
             offered: group.offered,
             mode_since: group.mode_since.0,
+            configuration: group.configuration.map(Into::into),
         }
     }
 }
@@ -138,6 +139,7 @@ impl TryFrom<v1::Group> for Group {
             succession: names("succession", group.succession)?,
             offered: group.offered,
             mode_since: revision("mode_since", group.mode_since)?,
+            configuration: optional_configuration(group.configuration)?,
             electorate: real_electorate("electorate", group.electorate)?,
             former_electorate: optional_electorate("former_electorate", group.former_electorate)?,
             desired_electorate: optional_electorate("desired_electorate", group.desired_electorate)?,

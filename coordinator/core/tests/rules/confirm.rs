@@ -6,18 +6,21 @@ use regent_core::ids::Lsn;
 use regent_core::replication::{Mode, Offer, Policy};
 use std::time::Duration;
 
-fn names(all: &[&str]) -> Vec<InstanceName> {
+pub fn names(all: &[&str]) -> Vec<InstanceName> {
     all.iter().map(|name| instance(name)).collect()
 }
 
-fn set_mode(state: &mut State, mode: Mode) -> Result<Applied, Rejected> {
+pub fn set_mode(state: &mut State, mode: Mode) -> Result<Applied, Rejected> {
     state.apply(&Command::SetMode { group: group(), mode, policy: Policy::Block })
 }
 
 fn set(state: &mut State, succession: &[&str], offer: Option<(u64, &[&str])>) -> Result<Applied, Rejected> {
     let Group { epoch, revision, .. } = state.groups[&group()];
-    let offer =
-        offer.map(|(version, members)| Offer { version, members: names(members).into_iter().collect() });
+    let offer = offer.map(|(version, members)| Offer {
+        version,
+        members: names(members).into_iter().collect(),
+        count: None,
+    });
     state.apply(&Command::SetSuccession {
         group: group(),
         epoch,
@@ -56,24 +59,24 @@ fn a_mode_that_cannot_be_kept_is_refused_with_the_range() {
 }
 
 /// The agent of instance a, primary of epoch 1 in `sync 1`, its Postgres, and the witnesses that promise to it.
-struct Office {
-    agent: Agent,
+pub struct Office {
+    pub agent: Agent,
     seen: Observation,
-    known: Group,
+    pub known: Group,
     now: Time,
     /// What the gate was told last.
-    confirm: u64,
+    pub confirm: [u64; 2],
 }
 
 impl Office {
-    fn new() -> Office {
+    pub fn new() -> Office {
         let mut known = begun().groups[&group()].clone();
         known.terms.mode = Mode::Sync { count: 1 };
         known.succession.clear();
         let at = known.instances[&instance("a")].clone();
         let me = Identity { group: group(), instance: instance("a"), at };
         let (agent, _) = Agent::new(me, None, Time::ZERO);
-        let mut office = Office { agent, seen: primary(), known, now: Time(1), confirm: u64::MAX };
+        let mut office = Office { agent, seen: primary(), known, now: Time(1), confirm: [u64::MAX; 2] };
         for node in [1, 2] {
             office.agent.step(agent::Event::Linked(NodeId(node)), office.now);
         }
@@ -84,7 +87,7 @@ impl Office {
     }
 
     /// The log moves, and the agent hears of it.
-    fn learn(&mut self, change: impl FnOnce(&mut Group)) {
+    pub fn learn(&mut self, change: impl FnOnce(&mut Group)) {
         change(&mut self.known);
         self.known.revision = self.known.revision.next();
         let known = ToAgent::Known(Box::new(self.known.clone()));
@@ -92,16 +95,17 @@ impl Office {
     }
 
     /// The leader takes what is offered.
-    fn take_offer(&mut self) {
+    pub fn take_offer(&mut self) {
         let offer = self.offer();
         self.learn(|known| {
             known.succession = offer.members.iter().cloned().collect();
             known.offered = offer.version;
+            known.configuration = Some(offer.configuration());
         });
     }
 
     /// A while passes: its Postgres obeys, these standbys have flushed so far, and each witness has applied that revision.
-    fn look(&mut self, flushed: &[(&str, u64)], applied: [Revision; 2]) {
+    pub fn look(&mut self, flushed: &[(&str, u64)], applied: [Revision; 2]) {
         for _ in 0..4 {
             self.now = self.now + Duration::from_millis(60);
             self.seen.at = self.now;
@@ -119,7 +123,7 @@ impl Office {
         for effect in effects {
             let next = match effect {
                 agent::Effect::Open { confirm, .. } => {
-                    self.confirm = confirm;
+                    self.confirm = confirm.0;
                     continue;
                 }
                 agent::Effect::Start(Task::Synchronise(waits)) => {
@@ -141,11 +145,11 @@ impl Office {
         }
     }
 
-    fn offer(&self) -> Offer {
+    pub fn offer(&self) -> Offer {
         self.agent.durable().confirmers.clone().expect("it is in sync").offer
     }
 
-    fn waits(&self) -> Waits {
+    pub fn waits(&self) -> Waits {
         self.seen.waits.clone().expect("what it was told")
     }
 
@@ -162,14 +166,18 @@ impl Office {
     }
 }
 
+fn waits(places: &[Option<&str>]) -> Waits {
+    Waits { places: places.iter().map(|name| name.map(instance)).collect(), any: None }
+}
+
 #[test]
 fn the_gate_opens_to_nobody_until_a_standby_confirms() {
     let mut office = Office::new();
     let now = office.known.revision;
     office.look(&[], [now; 2]);
-    assert_eq!((office.waits(), office.confirm), (Waits(vec![None]), NOBODY));
+    assert_eq!((office.waits(), office.confirm), (waits(&[None]), [NOBODY, 0]));
     office.look(&[("b", 1)], [now; 2]);
-    assert_eq!((office.waits(), office.confirm), (Waits(vec![Some(instance("b"))]), 1));
+    assert_eq!((office.waits(), office.confirm), (waits(&[Some("b")]), [1, 0]));
 }
 
 #[test]
@@ -179,7 +187,10 @@ fn a_standby_is_offered_only_when_it_has_what_was_acknowledged_before() {
     office.look(&[("b", 99)], [now; 2]);
     assert_eq!(office.offer(), Offer::default());
     office.look(&[("b", 100)], [now; 2]);
-    assert_eq!(office.offer(), Offer { version: 1, members: names(&["b"]).into_iter().collect() });
+    assert_eq!(
+        office.offer(),
+        Offer { version: 1, members: names(&["b"]).into_iter().collect(), count: None }
+    );
 }
 
 #[test]
@@ -189,19 +200,19 @@ fn a_standby_is_let_go_of_only_when_a_majority_carries_a_log_without_it() {
     for _ in 0..10 {
         office.look(&[("c", 100)], [before; 2]);
     }
-    let both = Waits(vec![Some(instance("b")), Some(instance("c"))]);
+    let both = waits(&[Some("b"), Some("c")]);
     assert_eq!(office.offer().members, names(&["c"]).into_iter().collect());
-    assert_eq!((office.waits(), office.confirm), (both.clone(), 3));
+    assert_eq!((office.waits(), office.confirm), (both.clone(), [3, 0]));
     office.take_offer();
     let now = office.known.revision;
     office.look(&[("c", 100)], [now, before]);
     assert_eq!(
         (office.waits(), office.confirm),
-        (both, 3),
+        (both, [3, 0]),
         "one witness of three may still name b with another"
     );
     office.look(&[("c", 100)], [now; 2]);
-    assert_eq!((office.waits(), office.confirm), (Waits(vec![None, Some(instance("c"))]), 2));
+    assert_eq!((office.waits(), office.confirm), (waits(&[None, Some("c")]), [2, 0]));
 }
 
 #[test]
