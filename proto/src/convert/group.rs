@@ -115,6 +115,7 @@ impl From<Group> for v1::Group {
             history: group.history.into_iter().map(Into::into).collect(),
             offered: group.offered,
             mode_since: group.mode_since.0,
+            timeline_base: group.timeline_base,
         }
     }
 }
@@ -145,6 +146,7 @@ impl TryFrom<v1::Group> for Group {
             first: optional_name("first", group.first)?,
             instances: instances(group.instances)?,
             system_id: group.system_id,
+            timeline_base: group.timeline_base,
             history: history(group.history)?,
         })
     }
