@@ -25,6 +25,8 @@ mod drain;
 mod joint;
 #[path = "rules/switchover.rs"]
 mod switchover;
+#[path = "rules/timeline.rs"]
+mod timeline;
 
 fn instance(name: &str) -> InstanceName {
     InstanceName::new(name).expect("as it should be")

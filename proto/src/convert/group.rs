@@ -116,6 +116,7 @@ impl From<Group> for v1::Group {
             offered: group.offered,
             mode_since: group.mode_since.0,
             configuration: group.configuration.map(Into::into),
+            timeline_base: group.timeline_base,
         }
     }
 }
@@ -147,6 +148,7 @@ impl TryFrom<v1::Group> for Group {
             first: optional_name("first", group.first)?,
             instances: instances(group.instances)?,
             system_id: group.system_id,
+            timeline_base: group.timeline_base,
             history: history(group.history)?,
         })
     }

@@ -129,8 +129,8 @@ impl Agent {
     }
 
     /// What an heir whose Postgres is a standby has to do next.
-    pub(super) fn task_of_heir(&self, now: Time) -> Option<(Task, &'static str)> {
-        let promote = Some((Task::Promote, "decided to be primary, and leased"));
+    pub(super) fn task_of_heir(&self, office: Epoch, now: Time) -> Option<(Task, &'static str)> {
+        let promote = self.promotion(office).map(|task| (task, "decided to be primary, and leased"));
         let Some(of) = self.to_go_by() else { return promote };
         let (known, passed) = self.answers(of);
         if known < Agent::needed(of) {

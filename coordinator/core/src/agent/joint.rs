@@ -58,9 +58,10 @@ impl Confirmers {
 
     /// What was begun and never offered binds nobody.
     pub(super) fn drop_what_was_not_offered(&mut self) {
-        let offered =
-            (self.offer.version > 0 && self.offer.count.is_some()).then(|| self.offer.configuration());
-        self.joint.retain(|one| Some(one) == offered.as_ref());
+        if self.offer.version > 0 && self.offer.count.is_some() {
+            let offered = self.offer.configuration();
+            self.joint.retain(|one| *one == offered);
+        }
     }
 
     /// How many confirmations no commit can do without.

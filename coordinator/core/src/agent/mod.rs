@@ -21,6 +21,7 @@ mod office;
 mod postgres;
 mod probe;
 mod tails;
+mod timeline;
 
 pub use confirm::{Confirmers, Waits};
 pub use durable::{Decided, Durable};

@@ -91,7 +91,8 @@ impl Office {
         change(&mut self.known);
         self.known.revision = self.known.revision.next();
         let known = ToAgent::Known(Box::new(self.known.clone()));
-        self.agent.step(agent::Event::Heard(NodeId(1), known), self.now);
+        let effects = self.agent.step(agent::Event::Heard(NodeId(1), known), self.now);
+        self.obey(effects, [Revision(0); 2]);
     }
 
     /// The leader takes what is offered.

@@ -65,7 +65,8 @@ fn a_change_between_the_modes_lets_go_of_nothing_on_its_way() {
     let carried = office.known.revision;
     office.look(&[("b", 100), ("c", 100)], [carried; 2]);
     office.learn(|known| known.terms.mode = Mode::Sync { count: 1 });
-    office.look(&[("b", 100), ("c", 100)], [carried; 2]);
+    let changed = office.known.revision;
+    office.look(&[("b", 100), ("c", 100)], [changed; 2]);
     assert_eq!(office.confirm, [any(1, 3), 1], "b confirms all, and is beside any of the two");
     office.take_offer();
     let now = office.known.revision;
@@ -139,13 +140,21 @@ impl Standby {
         known.terms.mode = Mode::Quorum { count: 1 };
         known.terms.policy = Policy::Block;
         known.configuration = Some(configuration);
+        known.system_id = Some(7);
         let at = known.instances[&instance(who)].clone();
         let me = Identity { group: group(), instance: instance(who), at };
         let (mut agent, _) = Agent::new(me, None, Time::ZERO);
         let now = Time(1);
         agent.step(agent::Event::Linked(NodeId(1)), now);
         let position = Position { timeline: 1, flushed: Lsn(100), ..Position::default() };
-        let seen = Observation { role: Role::Standby, gate_armed: true, position, ..Observation::default() };
+        let address = known.instances[&instance("a")].address.clone();
+        let seen = Observation {
+            role: Role::Standby,
+            gate_armed: true,
+            following: Some(Upstream { instance: instance("a"), address }),
+            position,
+            ..Observation::default()
+        };
         agent.step(agent::Event::Heard(NodeId(1), ToAgent::Known(Box::new(known.clone()))), now);
         agent.step(agent::Event::Observed(seen.clone()), now);
         let votes = vec![vote(&known, 1, 2, "b", 2), vote(&known, 2, 2, "b", 2)];
@@ -223,12 +232,13 @@ fn an_heir_that_is_behind_fetches_from_the_furthest() {
         address: begun().groups[&group()].instances[&instance("c")].address.clone(),
     };
     assert_eq!(heir.hears(&[("c", 2, 1, 101)]), Some(Task::Follow(from.clone())));
-    let done = agent::Event::Done(Task::Follow(from.clone()), Ok(()));
-    heir.agent.step(done, heir.now);
+    heir.see(|seen| seen.following = Some(from.clone()));
     let began = |effects: Vec<agent::Effect>| {
         effects.into_iter().any(|effect| matches!(effect, agent::Effect::Start(_)))
     };
-    assert!(!began(heir.see(|seen| seen.following = Some(from.clone()))), "it does not have it yet");
+    let done = agent::Event::Done(Task::Follow(from), Ok(()));
+    assert!(!began(heir.agent.step(done, heir.now)), "it does not have it yet");
+    assert!(!began(heir.see(|_| ())), "nor a moment later");
     assert!(began(heir.see(|seen| seen.position.flushed = Lsn(101))));
     // A later timeline is further, whatever the place.
     let mut heir = Standby::new("b", of(&["b", "c"], 1));
