@@ -14,7 +14,7 @@ use regent_core::replication::Mode;
 use serde::Serialize;
 
 use super::report::Row;
-use crate::clock::ms_between;
+use crate::clock::{ms_between, now_ns};
 use crate::cluster::Cluster;
 use crate::cluster::admin::{View, wait_for};
 use crate::cluster::topology::{REGIONS, RoundTrips};
@@ -167,7 +167,8 @@ impl Bench {
             self.cluster.cut_nodes(HOME);
         }
         let stopped_ns = self.cluster.shim(HOME)?.stop_clocks()?;
-        tokio::time::sleep(STOPPED).await;
+        let ahead = Duration::from_nanos(stopped_ns.saturating_sub(now_ns()));
+        tokio::time::sleep(ahead + STOPPED).await;
         self.cluster.shim(HOME)?.start_clocks()?;
         if variant == Variant::CutFromNodes {
             self.cluster.heal_nodes(HOME);
@@ -236,7 +237,7 @@ impl Bench {
             },
         };
         let all: Vec<Clients> = (0..REGIONS.len()).map(clients).collect();
-        let begun_ns = crate::clock::now_ns();
+        let begun_ns = now_ns();
         let writing = Workload::start(all, &self.account, &self.history);
         for region in REGIONS {
             let of_region = |write: &Write| write.client == region && write.invoked_ns > begun_ns;

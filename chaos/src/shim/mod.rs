@@ -14,13 +14,18 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use nix::time::{ClockId, clock_gettime};
 
 use crate::clock::now_ns;
 
 const SOURCE: &str = include_str!("shim.c");
-/// Where the file holds when the clocks began to stand still, and how much longer a flush takes.
+/// Where the file holds what the clocks show when they stand still, and how much longer a flush takes.
 const STANDS_AT: u64 = 0;
-const FLUSH_TAKES: u64 = 8;
+const FLUSH_TAKES: u64 = 24;
+/// The clocks in the order of the file.
+const CLOCKS: [ClockId; 3] = [ClockId::CLOCK_REALTIME, ClockId::CLOCK_MONOTONIC, ClockId::CLOCK_BOOTTIME];
+/// They are told before they get there: a clock that went back would be another fault, which no kernel has.
+const AHEAD: Duration = Duration::from_millis(100);
 
 /// The library, compiled.
 pub struct Library(PathBuf);
@@ -50,7 +55,7 @@ impl Shim {
     /// The truth, at first.
     pub fn new(library: &Library, path: PathBuf) -> anyhow::Result<Shim> {
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        file.write_all_at(&[0; 16], 0)?;
+        file.write_all_at(&[0; 32], 0)?;
         Ok(Shim { library: library.0.clone(), path, file })
     }
 
@@ -59,26 +64,32 @@ impl Shim {
         [("LD_PRELOAD", &self.library), ("CHAOS_SHIM", &self.path)]
     }
 
-    /// All clocks stand still from now on. Returns when that was.
+    /// All clocks stand still in a moment. Returns when that is.
     pub fn stop_clocks(&self) -> anyhow::Result<u64> {
-        let now = now_ns();
-        self.tell(STANDS_AT, now)?;
-        Ok(now)
+        let mut stand_at = [0; CLOCKS.len()];
+        for (place, clock) in stand_at.iter_mut().zip(CLOCKS) {
+            *place = u64::try_from((Duration::from(clock_gettime(clock)?) + AHEAD).as_nanos())?;
+        }
+        self.tell(STANDS_AT, &stand_at)?;
+        let [_, _, boot] = stand_at;
+        ensure!(now_ns() < boot, "this machine is too busy: the clocks were told too late, and went back");
+        Ok(boot)
     }
 
     /// All clocks show the right time again.
     pub fn start_clocks(&self) -> anyhow::Result<()> {
-        self.tell(STANDS_AT, 0)
+        self.tell(STANDS_AT, &[0; CLOCKS.len()])
     }
 
     /// Each flush of Postgres' log takes that much longer from now on.
     pub fn slow_flushes(&self, by: Duration) -> anyhow::Result<()> {
-        self.tell(FLUSH_TAKES, u64::try_from(by.as_nanos())?)
+        self.tell(FLUSH_TAKES, &[u64::try_from(by.as_nanos())?])
     }
 
-    /// One number, at once: a mapping of the file shows all of it or nothing.
-    fn tell(&self, place: u64, number: u64) -> anyhow::Result<()> {
-        let told = self.file.write_all_at(&number.to_ne_bytes(), place);
+    /// Each number at once: a mapping of the file shows all of it or nothing.
+    fn tell(&self, place: u64, numbers: &[u64]) -> anyhow::Result<()> {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
+        let told = self.file.write_all_at(&bytes, place);
         told.with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
@@ -126,11 +137,13 @@ mod tests {
         let mut clock = Clock::under(&shim);
         let before = clock.ask();
         assert!(clock.ask() > before, "it goes");
-        shim.stop_clocks().unwrap();
+        let stands_ns = shim.stop_clocks().unwrap();
+        while now_ns() <= stands_ns {
+            std::thread::yield_now();
+        }
         let stopped = clock.ask();
         // Whatever happens meanwhile, it is the same moment.
-        let again: Vec<f64> = (0..100).map(|_| clock.ask()).collect();
-        assert!(again.iter().all(|time| (time - stopped).abs() < 2e-6), "{stopped}, then {again:?}");
+        assert!((0..100).all(|_| clock.ask() == stopped), "it goes on after {stopped}");
         shim.start_clocks().unwrap();
         assert!(clock.ask() > stopped);
     }

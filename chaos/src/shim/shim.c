@@ -2,7 +2,7 @@
  * Loaded into the processes of one region by LD_PRELOAD: their clock can be made
  * to stand still while they run on, and their Postgres' disk to be slow.
  *
- * A tool of the tests, driven by a file of two numbers that the harness writes
+ * A tool of the tests, driven by a file of four numbers that the harness writes
  * (see mod.rs).  Whoever has no such file is told the truth.  A wait in the
  * kernel (poll, sleep) goes by the kernel's own clock, and ends in time.
  */
@@ -22,8 +22,13 @@
 
 struct lies
 {
-	/* What CLOCK_BOOTTIME was when all clocks began to stand still; 0 while they go. */
-	int64_t		stands_at_ns;
+	/*
+	 * What each clock shows from the moment on when it gets there; 0 while it goes
+	 * on.  A moment to come, so that no clock ever goes back.
+	 */
+	int64_t		real_stands_at_ns;
+	int64_t		monotonic_stands_at_ns;
+	int64_t		boot_stands_at_ns;
 	/* How long each fdatasync of a Postgres takes longer. */
 	int64_t		flush_takes_ns;
 };
@@ -47,49 +52,37 @@ begin(void)
 		lies = mapped;
 }
 
-static int
-true_time(clockid_t clock, struct timespec *time)
-{
-	return (int) syscall(SYS_clock_gettime, clock, time);
-}
-
+/* Where that clock stands still, or 0. */
 static int64_t
-in_ns(const struct timespec *time)
+stands_at_ns(clockid_t clock)
 {
-	return time->tv_sec * SECOND + time->tv_nsec;
-}
-
-/* For how long the clocks have been standing still. */
-static int64_t
-lag_ns(void)
-{
-	int64_t		stands_at = lies == NULL ? 0 : __atomic_load_n(&lies->stands_at_ns, __ATOMIC_ACQUIRE);
-	struct timespec now;
-
-	if (stands_at == 0 || true_time(CLOCK_BOOTTIME, &now) != 0)
+	if (lies == NULL)
 		return 0;
-	return in_ns(&now) - stands_at;
-}
-
-static int
-stands(clockid_t clock)
-{
-	return clock != CLOCK_PROCESS_CPUTIME_ID && clock != CLOCK_THREAD_CPUTIME_ID && clock >= 0;
+	switch (clock)
+	{
+		case CLOCK_REALTIME:
+		case CLOCK_REALTIME_COARSE:
+			return __atomic_load_n(&lies->real_stands_at_ns, __ATOMIC_ACQUIRE);
+		case CLOCK_MONOTONIC:
+		case CLOCK_MONOTONIC_COARSE:
+			return __atomic_load_n(&lies->monotonic_stands_at_ns, __ATOMIC_ACQUIRE);
+		case CLOCK_BOOTTIME:
+			return __atomic_load_n(&lies->boot_stands_at_ns, __ATOMIC_ACQUIRE);
+		default:
+			return 0;
+	}
 }
 
 int
 clock_gettime(clockid_t clock, struct timespec *time)
 {
-	/* Looked at first: a clock that goes on in here jumps to the truth, never back. */
-	int64_t		lag = stands(clock) ? lag_ns() : 0;
-	int			failed = true_time(clock, time);
+	int64_t		stands_at = stands_at_ns(clock);
+	int			failed = (int) syscall(SYS_clock_gettime, clock, time);
 
-	if (failed == 0 && lag > 0)
+	if (failed == 0 && stands_at != 0 && time->tv_sec * SECOND + time->tv_nsec > stands_at)
 	{
-		int64_t		shown = in_ns(time) - lag;
-
-		time->tv_sec = shown / SECOND;
-		time->tv_nsec = shown % SECOND;
+		time->tv_sec = stands_at / SECOND;
+		time->tv_nsec = stands_at % SECOND;
 	}
 	return failed;
 }
