@@ -23,10 +23,11 @@ fn in_sync_a_stopped_clock_loses_nothing_and_the_old_primary_is_silent() {
     }
 }
 
-/// Design, section 2: the one assumption about clocks, broken. If this were not seen, the test above would prove nothing.
+/// Design, section 2: the one assumption about clocks, broken. If this were not seen, the test above would prove nothing. (Not
+/// in every variant: an agent whose clock stands still closes the gate when it hears of its successor.)
 #[test]
 fn in_async_the_same_is_seen_to_break_the_promise() {
     let all = once_each(Mode::Async);
     assert!(all.iter().all(|figures| figures.promoted == 1), "the agent was not silent: {all:?}");
-    assert!(all.iter().all(|figures| figures.after_successor > 0), "{all:?}");
+    assert!(all.iter().any(|figures| figures.after_successor > 0), "{all:?}");
 }
