@@ -40,7 +40,7 @@ pub async fn run(plan: Plan) -> anyhow::Result<bool> {
     let admin = Admin::of(&cluster)?;
     insist("changing the mode", ANSWER, async || admin.set_mode(plan.mode).await).await?;
     insist("the mode in force", ANSWER, async || admin.in_force().await).await?;
-    let mut trials = Trials::new(cluster, account)?;
+    let mut trials = Trials::new(cluster, account, &plan)?;
     let outcome = run_trials(&plan, &mut trials).await;
     if !matches!(outcome, Ok(true)) {
         // Somebody will want to read why.

@@ -169,10 +169,10 @@ impl Look<'_> {
             Some(known) => {
                 let (heir, ms) = (&known.heir, known.outage.as_millis());
                 let loss = match (known.lost_bytes, known.rpo) {
-                    (0, _) => "losing nothing known".to_owned(),
                     (_, Some(rpo)) => {
                         format!("losing at most what was acknowledged in the last {} ms", rpo.as_millis())
                     }
+                    (0, None) => "losing nothing known".to_owned(),
                     (bytes, None) => format!("losing about {bytes} bytes of WAL"),
                 };
                 let words = format!("{heir} would take over in about {ms} ms, {loss}");
