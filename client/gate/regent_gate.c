@@ -443,6 +443,20 @@ acknowledge_within_bound(XLogRecPtr end)
 }
 
 /*
+ * Something is acknowledged without a bound, and not noted: what is noted does not
+ * tell all any more, so the next bound, be it the same, begins anew.
+ */
+static void
+acknowledge_unnoted(void)
+{
+	if (bound->rpo_ns == 0)
+		return;
+	LWLockAcquire(bound->lock, LW_EXCLUSIVE);
+	bound->rpo_ns = 0;
+	LWLockRelease(bound->lock);
+}
+
+/*
  * Do the standbys have what they must have before a commit that ends at `end` is
  * acknowledged?  If so under a bound, it counts as acknowledged.
  *
@@ -455,6 +469,7 @@ is_confirmed(XLogRecPtr end)
 		return true;
 	if (lease_rpo_ns() != 0)
 		return acknowledge_within_bound(end);
+	acknowledge_unnoted();
 	return session_level() < SYNCHRONOUS_COMMIT_REMOTE_FLUSH || confirmed_by_all(lease_confirm()) >= end;
 }
 

@@ -277,14 +277,14 @@ pub fn check_numbers(mode: Mode) -> Result<(), Rejected> {
 }
 
 /// Whether the group could keep that mode as it stands now: enough standbys that could confirm. Asked before a change of
-/// the mode, so that it does not stop the group's commits by surprise; not when only the policy changes.
+/// the mode, so that it does not stop the group's commits by surprise; not when it asks for as many as before.
 pub fn check_change(group: &Group, view: &GroupView, mode: Mode, now: Time) -> Result<(), Rejected> {
     let standbys = || group.instances.keys().filter(|name| view.current(group).1 != Some(*name));
     let unfit: Vec<String> = standbys()
         .filter_map(|name| why_not(group, view, name, now).map(|why| format!("{name} {why}")))
         .collect();
     let fit = standbys().count() - unfit.len();
-    if fit >= mode.count() || mode == group.terms.mode {
+    if fit >= mode.count() || mode.count() == group.terms.mode.count() {
         return Ok(());
     }
     let why = if unfit.is_empty() { "it has no other".to_owned() } else { unfit.join("; ") };

@@ -554,7 +554,7 @@ impl Group {
     fn set_mode(&mut self, mode: Mode, policy: Policy) -> Result<Applied, Rejected> {
         check_numbers(mode)?;
         let standbys = self.instances.len().saturating_sub(1);
-        if mode.count() > standbys && mode != self.terms.mode {
+        if mode.count() > standbys && mode.count() != self.terms.mode.count() {
             return Err(Rejected::BadTerms(format!(
                 "group {} has {standbys} standbys, so a {} count must be between 1 and {standbys}, got {}",
                 self.name,
