@@ -61,6 +61,17 @@ pub enum Plan {
     OneGroup,
 }
 
+/// The modes that the groups of a profile are in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// `async`.
+    Async,
+    /// `sync`, with as many as the seed says.
+    Sync,
+    /// `bounded`, by as much as the seed says; where faults are drawn, the mode is changed as well.
+    Bounded,
+}
+
 /// A profile.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Profile {
@@ -80,8 +91,8 @@ pub struct Profile {
     pub lasts_ms: (u64, u64),
     /// How they are chosen.
     pub plan: Plan,
-    /// Whether the groups are in `sync`.
-    pub sync: bool,
+    /// When their commits are acknowledged.
+    pub durability: Durability,
 }
 
 /// Everything at once: the default.
@@ -94,7 +105,7 @@ const SWARM: Profile = Profile {
     faults: (5, 50),
     lasts_ms: (5_000, 40_000),
     plan: Plan::Swarm,
-    sync: false,
+    durability: Durability::Async,
 };
 
 const SMALL: Profile = Profile {
@@ -117,7 +128,7 @@ const FAILOVER: Profile = Profile {
     faults: (25, 25),
     lasts_ms: (60_000, 60_000),
     plan: Plan::Failovers,
-    sync: false,
+    durability: Durability::Async,
 };
 
 const LEADERLESS: Profile = Profile {
@@ -129,7 +140,7 @@ const LEADERLESS: Profile = Profile {
     faults: (4, 8),
     lasts_ms: (30_000, 60_000),
     plan: Plan::Leaderless,
-    sync: false,
+    durability: Durability::Async,
 };
 
 const CALM: Profile = Profile {
@@ -141,7 +152,7 @@ const CALM: Profile = Profile {
     faults: (0, 4),
     lasts_ms: (20_000, 60_000),
     plan: Plan::Bystanders,
-    sync: false,
+    durability: Durability::Async,
 };
 
 const ISOLATION: Profile = Profile {
@@ -153,7 +164,7 @@ const ISOLATION: Profile = Profile {
     faults: (5, 30),
     lasts_ms: (10_000, 30_000),
     plan: Plan::OneGroup,
-    sync: false,
+    durability: Durability::Async,
 };
 
 const SYNC: Profile = Profile {
@@ -161,20 +172,35 @@ const SYNC: Profile = Profile {
     about: "the small world in sync: nothing acknowledged may be lost, whatever befalls it",
     regions: (3, 5),
     instances: (3, 4),
-    sync: true,
+    durability: Durability::Sync,
     ..SMALL
 };
 
 const SYNC_FAILOVER: Profile = Profile {
     name: "sync-failover",
     about: "in sync, the region of the primary is lost, again and again",
-    sync: true,
+    durability: Durability::Sync,
+    ..FAILOVER
+};
+
+const BOUNDED: Profile = Profile {
+    name: "bounded",
+    about: "the small world in bounded, at times in another mode: what is lost may not be older than the bound",
+    durability: Durability::Bounded,
+    ..SYNC
+};
+
+const BOUNDED_FAILOVER: Profile = Profile {
+    name: "bounded-failover",
+    about: "in bounded, the region of the primary is lost, again and again",
+    durability: Durability::Bounded,
     ..FAILOVER
 };
 
 impl Profile {
     /// All of them; the first is the default.
-    pub const ALL: [Profile; 8] = [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER];
+    pub const ALL: [Profile; 10] =
+        [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER, BOUNDED, BOUNDED_FAILOVER];
 
     /// The one of that name.
     pub fn named(name: &str) -> Option<Profile> {
