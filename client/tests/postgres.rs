@@ -19,3 +19,5 @@ mod rejoin;
 mod replication;
 #[path = "postgres/tail.rs"]
 mod tail;
+#[path = "postgres/timelines.rs"]
+mod timelines;

@@ -23,6 +23,8 @@ mod confirm;
 mod drain;
 #[path = "rules/switchover.rs"]
 mod switchover;
+#[path = "rules/timeline.rs"]
+mod timeline;
 
 fn instance(name: &str) -> InstanceName {
     InstanceName::new(name).expect("as it should be")
