@@ -65,7 +65,7 @@ impl View {
             heir: place(forecast.and_then(|forecast| forecast.heir.as_ref())),
             wanted: match group.group.terms.mode {
                 Mode::Async | Mode::Quorum { .. } => REGIONS.len() - 1,
-                Mode::Sync { count } => usize::from(count),
+                Mode::Sync { count } | Mode::Bounded { count, .. } => usize::from(count),
             },
             successors: standbys().filter(|one| one.place.is_some()).count(),
             streaming: standbys().filter(|one| streams(one)).count(),
@@ -121,7 +121,7 @@ impl Admin {
     pub async fn in_force(&self) -> anyhow::Result<()> {
         let status = self.client.status(&[group()?]).await?;
         let one = status.groups.first().context("the node does not know the group")?;
-        ensure!(one.group.terms.mode == Mode::Async || one.group.is_confirmed(), "{:?}", one.troubles);
+        ensure!(one.group.terms.mode == Mode::Async || one.group.in_force(), "{:?}", one.troubles);
         Ok(())
     }
 

@@ -88,6 +88,7 @@ impl World {
             postgres: Postgres::new(),
             gate: None,
             confirm: Words::default(),
+            rpo: None,
             said_open: false,
             receives: None,
             probing: None,

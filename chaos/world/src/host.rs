@@ -12,6 +12,7 @@ use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
 use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// How long the witnesses may take to know of a better heir, beyond the distances: looks, reports, flushes.
 const KNOWN_BY_ALL: u64 = 300 * MS;
@@ -41,6 +42,8 @@ pub struct Host {
     pub gate: Option<(Epoch, Time)>,
     /// What else it says: the places of those who must have flushed what is acknowledged.
     pub confirm: Words,
+    /// And the bound, under which what is older must have been flushed by those.
+    pub rpo: Option<Duration>,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
     /// The last timeline it has received as a standby that every witness hears, and since when without a break.
@@ -52,16 +55,31 @@ pub struct Host {
 }
 
 impl Host {
-    /// Whether a commit that ends there is confirmed as the gate was told to ask for.
-    pub fn confirmed(&self, end: u64) -> bool {
+    /// Up to where as many have flushed as the gate was told to ask for.
+    fn confirmed(&self) -> u64 {
         let places = self.durable.as_ref().map_or(&[][..], |kept| &kept.places);
-        let has = |name: &InstanceName| self.postgres.said.get(name).is_some_and(|said| *said >= end);
-        let there = places.iter().take(MOST_PLACES).enumerate().filter(|(_, name)| has(name));
-        let confirmed = there.fold(0, |confirmed, (place, _)| confirmed | 1 << place);
-        self.confirm.0.into_iter().all(|word| satisfied(word, confirmed))
+        let said: Vec<u64> = places.iter().map(|name| self.postgres.said.get(name).copied().unwrap_or(0)).collect();
+        let enough = |end: &u64| {
+            let there = said.iter().take(MOST_PLACES).enumerate().filter(|(_, said)| **said >= *end);
+            let confirmed = there.fold(0, |confirmed, (place, _)| confirmed | 1 << place);
+            self.confirm.0.into_iter().all(|word| satisfied(word, confirmed))
+        };
+        [u64::MAX].iter().chain(&said).copied().filter(enough).max().unwrap_or(0)
     }
 
-    /// Whether the mode is in force: what is acknowledged now may never be lost.
+    /// The gate's second look at a commit that ends there, under a lease of that epoch. If it passes, it is acknowledged.
+    pub fn acknowledges(&mut self, end: u64, epoch: Epoch, now: u64) -> bool {
+        let (confirmed, now) = (self.confirmed(), self.clock.read(now));
+        let Some(rpo) = self.rpo else { return confirmed >= end };
+        let Postgres { bound, flushed, .. } = &mut self.postgres;
+        let allowed = confirmed >= bound.must_have(epoch, rpo, Lsn(*flushed), now).0;
+        if allowed {
+            bound.acknowledged(Lsn(end), now);
+        }
+        allowed
+    }
+
+    /// Whether who may take over is among those that commits wait for.
     pub fn in_force(&self) -> bool {
         self.durable.as_ref().and_then(|kept| kept.confirmers.as_ref()).is_some_and(|of| of.in_force)
     }
@@ -117,8 +135,8 @@ impl World {
     pub(crate) fn host_acts(&mut self, who: HostId, effect: Effect) {
         match effect {
             Effect::Persist(durable) => self.host_persists(who, *durable),
-            Effect::Open { epoch, deadline, confirm } => {
-                self.hosts[who].confirm = confirm;
+            Effect::Open { epoch, deadline, confirm, rpo } => {
+                (self.hosts[who].confirm, self.hosts[who].rpo) = (confirm, rpo);
                 self.open_gate(who, epoch, deadline);
             }
             Effect::Close => self.close_gate(who),
@@ -320,7 +338,7 @@ impl World {
     pub(crate) fn kill_host(&mut self, who: HostId) {
         self.kill_agent(who);
         self.hosts[who].postgres.stop();
-        self.hosts[who].confirm = Words::default();
+        (self.hosts[who].confirm, self.hosts[who].rpo) = (Words::default(), None);
         self.close_gate(who);
     }
 

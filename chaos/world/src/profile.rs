@@ -61,14 +61,16 @@ pub enum Plan {
     OneGroup,
 }
 
-/// The mode of the groups of a profile; how many confirm is drawn.
+/// The modes that the groups of a profile are in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    /// Nobody confirms.
+pub enum Durability {
+    /// `async`.
     Async,
-    /// All who may take over do.
+    /// `sync`, with as many as the seed says.
     Sync,
-    /// Any so many do.
+    /// `bounded`, by as much as the seed says; where faults are drawn, the mode is changed as well.
+    Bounded,
+    /// `quorum`, with as many as the seed says; the mode is changed as well.
     Quorum,
 }
 
@@ -91,8 +93,8 @@ pub struct Profile {
     pub lasts_ms: (u64, u64),
     /// How they are chosen.
     pub plan: Plan,
-    /// In which mode the groups are.
-    pub mode: Kind,
+    /// When their commits are acknowledged.
+    pub durability: Durability,
 }
 
 /// Everything at once: the default.
@@ -105,7 +107,7 @@ const SWARM: Profile = Profile {
     faults: (5, 50),
     lasts_ms: (5_000, 40_000),
     plan: Plan::Swarm,
-    mode: Kind::Async,
+    durability: Durability::Async,
 };
 
 const SMALL: Profile = Profile {
@@ -128,7 +130,7 @@ const FAILOVER: Profile = Profile {
     faults: (25, 25),
     lasts_ms: (60_000, 60_000),
     plan: Plan::Failovers,
-    mode: Kind::Async,
+    durability: Durability::Async,
 };
 
 const LEADERLESS: Profile = Profile {
@@ -140,7 +142,7 @@ const LEADERLESS: Profile = Profile {
     faults: (4, 8),
     lasts_ms: (30_000, 60_000),
     plan: Plan::Leaderless,
-    mode: Kind::Async,
+    durability: Durability::Async,
 };
 
 const CALM: Profile = Profile {
@@ -152,7 +154,7 @@ const CALM: Profile = Profile {
     faults: (0, 4),
     lasts_ms: (20_000, 60_000),
     plan: Plan::Bystanders,
-    mode: Kind::Async,
+    durability: Durability::Async,
 };
 
 const ISOLATION: Profile = Profile {
@@ -164,7 +166,7 @@ const ISOLATION: Profile = Profile {
     faults: (5, 30),
     lasts_ms: (10_000, 30_000),
     plan: Plan::OneGroup,
-    mode: Kind::Async,
+    durability: Durability::Async,
 };
 
 const SYNC: Profile = Profile {
@@ -172,14 +174,28 @@ const SYNC: Profile = Profile {
     about: "the small world in sync: nothing acknowledged may be lost, whatever befalls it",
     regions: (3, 5),
     instances: (3, 4),
-    mode: Kind::Sync,
+    durability: Durability::Sync,
     ..SMALL
 };
 
 const SYNC_FAILOVER: Profile = Profile {
     name: "sync-failover",
     about: "in sync, the region of the primary is lost, again and again",
-    mode: Kind::Sync,
+    durability: Durability::Sync,
+    ..FAILOVER
+};
+
+const BOUNDED: Profile = Profile {
+    name: "bounded",
+    about: "the small world in bounded, at times in another mode: what is lost may not be older than the bound",
+    durability: Durability::Bounded,
+    ..SYNC
+};
+
+const BOUNDED_FAILOVER: Profile = Profile {
+    name: "bounded-failover",
+    about: "in bounded, the region of the primary is lost, again and again",
+    durability: Durability::Bounded,
     ..FAILOVER
 };
 
@@ -188,21 +204,21 @@ const QUORUM: Profile = Profile {
     about: "three or five instances in quorum: nothing acknowledged may be lost, whatever befalls them",
     regions: (3, 5),
     instances: (3, 5),
-    mode: Kind::Quorum,
+    durability: Durability::Quorum,
     ..SMALL
 };
 
 const QUORUM_FAILOVER: Profile = Profile {
     name: "quorum-failover",
     about: "in quorum, the region of the primary is lost, again and again",
-    mode: Kind::Quorum,
+    durability: Durability::Quorum,
     ..FAILOVER
 };
 
 impl Profile {
     /// All of them; the first is the default.
-    pub const ALL: [Profile; 10] =
-        [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER, QUORUM, QUORUM_FAILOVER];
+    pub const ALL: [Profile; 12] =
+        [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER, BOUNDED, BOUNDED_FAILOVER, QUORUM, QUORUM_FAILOVER];
 
     /// The one of that name.
     pub fn named(name: &str) -> Option<Profile> {

@@ -152,7 +152,7 @@ fn settles(world: &mut World) -> bool {
                 let standbys = known.instances.len().saturating_sub(1);
                 let wanted = match known.terms.mode {
                     Mode::Async | Mode::Quorum { .. } => standbys,
-                    Mode::Sync { count } => usize::from(count),
+                    Mode::Sync { count } | Mode::Bounded { count, .. } => usize::from(count),
                 };
                 known.primary.is_some() && known.succession.len() == wanted.min(standbys)
             });

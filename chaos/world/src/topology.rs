@@ -2,7 +2,7 @@
 
 use crate::chance::Chance;
 use crate::clock::{Clock, MS};
-use crate::profile::{Kind, Plan, Profile};
+use crate::profile::{Durability, Plan, Profile};
 use crate::world::Settings;
 use regent_core::command::Terms;
 use regent_core::ids::NodeId;
@@ -119,13 +119,21 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
         terms = Terms::default();
         clients.iter_mut().for_each(|(_, pause)| *pause = 100 * MS);
     }
-    if profile.mode != Kind::Async {
+    if profile.durability != Durability::Async {
         let count = if profile.plan == Plan::Swarm { chance.of(&[1, 1, 2]) } else { 1 };
-        let quorum = profile.mode == Kind::Quorum;
-        terms.mode = if quorum { Mode::Quorum { count } } else { Mode::Sync { count } };
+        terms.mode = match profile.durability {
+            Durability::Bounded => Mode::Bounded { rpo: rpo(chance), count },
+            Durability::Quorum => Mode::Quorum { count },
+            Durability::Async | Durability::Sync => Mode::Sync { count },
+        };
         terms.policy = if chance.once_in(4) { Policy::Degrade } else { Policy::Block };
     }
     GroupPlan { terms, electorate, instances, clients }
+}
+
+/// A bound: shorter than most ways, as usual, or long.
+pub(crate) fn rpo(chance: &mut Chance) -> Duration {
+    Duration::from_millis(chance.of(&[10, 100, 100, 400]))
 }
 
 fn settings(chance: &mut Chance, profile: &Profile) -> Settings {

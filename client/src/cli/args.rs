@@ -131,13 +131,16 @@ pub enum GroupCommand {
         /// How far behind a standby may be and still take over, in bytes of WAL; without it, 16777216.
         #[arg(long, value_name = "BYTES")]
         max_promotion_lag: Option<u64>,
-        /// When a commit is acknowledged: async, sync, or quorum; without it, async.
+        /// When a commit is acknowledged: async, sync, bounded, or quorum; without it, async.
         #[arg(long, value_name = "MODE")]
         mode: Option<Mode>,
-        /// In sync and quorum: how many standbys confirm each commit; without it, 1.
+        /// In sync, bounded and quorum: how many standbys confirm commits; without it, 1.
         #[arg(long, visible_alias = "quorum-count", value_name = "N", requires = "mode")]
         sync_count: Option<u8>,
-        /// In sync and quorum, while nobody confirms: block commits, or degrade to the primary alone; without it, block.
+        /// In bounded: how old an acknowledged commit may be that is lost, from 10ms to 60s; without it, 100ms.
+        #[arg(long, value_name = "SPAN", requires = "mode", value_parser = span)]
+        rpo: Option<Duration>,
+        /// In sync, bounded and quorum, while nobody confirms: block commits, or degrade to the primary alone; without it, block.
         #[arg(long, value_name = "POLICY")]
         policy: Option<Policy>,
         /// The ids of the nodes that govern it, separated by commas; without it, all nodes.
@@ -148,13 +151,16 @@ pub enum GroupCommand {
     Set {
         /// The group.
         name: GroupName,
-        /// async, sync, or quorum.
+        /// async, sync, bounded, or quorum.
         #[arg(long, value_name = "MODE")]
         mode: Mode,
-        /// In sync and quorum: how many standbys confirm each commit; without it, 1.
+        /// In sync, bounded and quorum: how many standbys confirm commits; without it, 1.
         #[arg(long, visible_alias = "quorum-count", value_name = "N")]
         sync_count: Option<u8>,
-        /// In sync and quorum, while nobody confirms: block commits, or degrade to the primary alone; without it, as it is.
+        /// In bounded: how old an acknowledged commit may be that is lost, from 10ms to 60s; without it, 100ms.
+        #[arg(long, value_name = "SPAN", value_parser = span)]
+        rpo: Option<Duration>,
+        /// In sync, bounded and quorum, while nobody confirms: block commits, or degrade to the primary alone; without it, as it is.
         #[arg(long, value_name = "POLICY")]
         policy: Option<Policy>,
     },

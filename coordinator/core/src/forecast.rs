@@ -30,6 +30,8 @@ pub struct Forecast {
     pub outage: Duration,
     /// WAL that only the primary has, in bytes; 0 in `sync` and `quorum`, where none of it was acknowledged.
     pub lost_bytes: u64,
+    /// In `bounded`, in force: how long before the last acknowledgement what is lost was acknowledged, at most.
+    pub rpo: Option<Duration>,
 }
 
 /// Predicts the loss of the primary's whole region, `region_of` telling where each witness is.
@@ -53,7 +55,7 @@ pub fn forecast<'a, R: PartialEq>(
     votes.sort_unstable();
     let last = votes.get(majority(group.electorate.len()) - 1)?;
     let report = view.last_report(heir).map(|(report, _)| report)?;
-    let confirmed = group.is_confirmed();
+    let confirmed = group.in_force() && group.terms.mode.rpo().is_none();
     let lost_bytes = lag_bytes(group, view, report).filter(|_| !confirmed).unwrap_or(0);
     // Whoever may lack a commit asks the others first: they hear of the decision, and answer.
     let gathers = group.configuration.as_ref().is_some_and(Configuration::must_gather);
@@ -62,6 +64,7 @@ pub fn forecast<'a, R: PartialEq>(
         heir: heir.clone(),
         outage: group.terms.suspicion + FLUSH + *last + gathering + PROMOTION + RECONNECT,
         lost_bytes,
+        rpo: group.terms.mode.rpo().filter(|_| group.in_force()),
     })
 }
 

@@ -48,6 +48,7 @@
 //! shells' own.
 
 pub mod agent;
+pub mod bound;
 pub mod command;
 pub mod drain;
 pub mod forecast;

@@ -108,6 +108,11 @@ mutants! {
     OldConfigurationLeft: "A gate lets go of a configuration that a majority of witnesses may still go by.",
     BecomesLikeWhoLacks: "A standby that has commits is made like an heir that has yet to gather them.",
 
+    // What a commit in `bounded` must wait for.
+    BoundIgnored: "In bounded the gate acknowledges a commit whatever is missing at those who may take over.",
+    EarlierForgotten: "What was acknowledged before an epoch or a start is not waited for in bounded: it may be lost at any age.",
+    TightenedAtOnce: "A tighter mode counts as in force before those who may take over have what was acknowledged before.",
+
     // What who asks, or waits, must not be given.
     TurningIgnored: "Who still has to be rewound to the primary is named before who follows it: an epoch is lost whole.",
     TimelineIgnored: "A standby on an older timeline than the primary's stands in the succession.",

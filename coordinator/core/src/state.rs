@@ -6,7 +6,7 @@ use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, R
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, one_step};
-use crate::replication::{Configuration, Mode, Offer, Policy, check_count};
+use crate::replication::{Configuration, Mode, Offer, Policy, check_numbers};
 use crate::tail::{TAILS_KEPT, Tail};
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,12 @@ pub struct Group {
     /// The revision at which it went from `async` to another mode or back; 0 for never.
     #[serde(default)]
     pub mode_since: Revision,
+    /// The revision at which the mode began to let less be missing than before; 0 for never.
+    #[serde(default)]
+    pub tightened: Revision,
+    /// Which of these the members of the offer that was taken have confirmed under.
+    #[serde(default)]
+    pub offered_under: Revision,
     /// Who was wished to be the first primary.
     pub first: Option<InstanceName>,
     /// Its instances.
@@ -228,7 +234,7 @@ pub enum Rejected {
         /// What was asked for.
         got: Vec<InstanceName>,
     },
-    /// In `sync` and `quorum`, a succession that the primary has not offered, or no longer offers.
+    /// But in `async`, a succession that the primary has not offered, or no longer offers.
     #[error(
         "the succession of group {group} must be taken from offer {expected} of its primary or a later one, got {got}"
     )]
@@ -383,6 +389,8 @@ impl State {
             desired_electorate: None,
             terms: terms.clone(),
             mode_since: Revision(0),
+            tightened: Revision(0),
+            offered_under: Revision(0),
             first: first.cloned(),
             instances: BTreeMap::new(),
             system_id: None,
@@ -420,7 +428,7 @@ fn check_terms(terms: &Terms) -> Result<(), Rejected> {
             terms.suspicion.as_millis()
         )));
     }
-    check_count(terms.mode)
+    check_numbers(terms.mode)
 }
 
 impl Group {
@@ -532,29 +540,31 @@ impl Group {
         self.check_offer(succession, offer)?;
         // Not in `async`: there it says what a primary offered before, and is offered no more.
         let confirmed = offer.filter(|_| self.terms.mode != Mode::Async);
-        let offered = confirmed.map_or(self.offered, |offer| offer.version);
+        let before = (self.offered, self.offered_under);
+        let (offered, under) = confirmed.map_or(before, |offer| (offer.version, offer.tightened));
         let configuration = confirmed.map(Offer::configuration);
-        if (&self.succession[..], self.offered, &self.configuration) == (succession, offered, &configuration)
-        {
+        if self.succession == succession && before == (offered, under) && self.configuration == configuration {
             return Ok(Applied::Unchanged);
         }
         self.succession = succession.to_vec();
-        (self.offered, self.configuration) = (offered, configuration);
+        (self.offered, self.offered_under, self.configuration) = (offered, under, configuration);
         Ok(self.changed())
     }
 
-    /// Whether the primary of this epoch has made an offer, and the log taken it, since commits wait for standbys: then it
-    /// works, and acknowledges what the configuration says.
-    pub fn is_confirmed(&self) -> bool {
-        self.terms.mode != Mode::Async && self.offered > 0 && self.configuration.is_some()
+    /// Whether what the mode promises holds for all in the succession: the primary has offered them since the mode became
+    /// what it is, or a tighter one. In `async` nothing is promised.
+    pub fn in_force(&self) -> bool {
+        let taken = self.offered > 0 && self.configuration.is_some();
+        self.terms.mode != Mode::Async && taken && self.offered_under == self.tightened
     }
 
     /// Whether that is the offer it took last, and nothing was taken since that is not of it.
     pub fn has_taken(&self, offer: &Offer) -> bool {
-        self.offered == offer.version && self.configuration.as_ref() == Some(&offer.configuration())
+        let under = self.offered_under == offer.tightened;
+        under && self.offered == offer.version && self.configuration.as_ref() == Some(&offer.configuration())
     }
 
-    /// In `sync` and `quorum` nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
+    /// But in `async`, nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
     fn check_offer(&self, succession: &[InstanceName], offer: Option<&Offer>) -> Result<(), Rejected> {
         let taken = offer.is_some_and(|offer| {
             offer.version >= self.offered && succession.iter().all(|name| offer.members.contains(name))
@@ -569,11 +579,11 @@ impl Group {
         })
     }
 
-    /// The succession stays as it is until the primary offers another: until then `sync` is not in force.
+    /// The succession stays as it is until the primary offers another: until then a mode that is tighter is not in force.
     fn set_mode(&mut self, mode: Mode, policy: Policy) -> Result<Applied, Rejected> {
-        check_count(mode)?;
+        check_numbers(mode)?;
         let standbys = self.instances.len().saturating_sub(1);
-        if mode.count() > standbys && mode != self.terms.mode {
+        if mode.count() > standbys && mode.count() != self.terms.mode.count() {
             return Err(Rejected::BadTerms(format!(
                 "group {} has {standbys} standbys, so a {} count must be between 1 and {standbys}, got {}",
                 self.name,
@@ -585,11 +595,15 @@ impl Group {
             return Ok(Applied::Unchanged);
         }
         let turned = (self.terms.mode == Mode::Async) != (mode == Mode::Async);
+        let tighter = mode.slack() < self.terms.mode.slack();
         (self.terms.mode, self.terms.policy) = (mode, policy);
         let applied = self.changed();
         if turned {
             // The version stays: an offer of before the change must not be taken for one after it.
             (self.mode_since, self.configuration) = (self.revision, None);
+        }
+        if tighter && !mutant::on(Mutant::TightenedAtOnce) {
+            self.tightened = self.revision;
         }
         Ok(applied)
     }

@@ -116,6 +116,8 @@ impl From<Group> for v1::Group {
             offered: group.offered,
             mode_since: group.mode_since.0,
             configuration: group.configuration.map(Into::into),
+            tightened: group.tightened.0,
+            offered_under: group.offered_under.0,
             timeline_base: group.timeline_base,
         }
     }
@@ -141,6 +143,8 @@ impl TryFrom<v1::Group> for Group {
             offered: group.offered,
             mode_since: revision("mode_since", group.mode_since)?,
             configuration: optional_configuration(group.configuration)?,
+            tightened: revision("tightened", group.tightened)?,
+            offered_under: revision("offered_under", group.offered_under)?,
             electorate: real_electorate("electorate", group.electorate)?,
             former_electorate: optional_electorate("former_electorate", group.former_electorate)?,
             desired_electorate: optional_electorate("desired_electorate", group.desired_electorate)?,

@@ -139,7 +139,8 @@ impl TryFrom<v1::Report> for Report {
 impl From<Offer> for v1::Offer {
     fn from(offer: Offer) -> v1::Offer {
         let members = offer.members.into_iter().map(Into::into).collect();
-        v1::Offer { version: offer.version, members, count: offer.count.map(u32::from) }
+        let (tightened, count) = (offer.tightened.0, offer.count.map(u32::from));
+        v1::Offer { version: offer.version, members, tightened, count }
     }
 }
 
@@ -147,8 +148,9 @@ impl TryFrom<v1::Offer> for Offer {
     type Error = ConvertError;
     fn try_from(offer: v1::Offer) -> Result<Offer, ConvertError> {
         let members = names("offer.members", offer.members)?;
+        let tightened = revision("offer.tightened", offer.tightened)?;
         let count = offer.count.map(|got| few("offer.count", got)).transpose()?;
-        Ok(Offer { version: offer.version, members: members.into_iter().collect(), count })
+        Ok(Offer { version: offer.version, members: members.into_iter().collect(), tightened, count })
     }
 }
 

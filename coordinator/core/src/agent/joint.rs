@@ -158,7 +158,8 @@ impl Agent {
                 self.confirm.confirmed.clear();
             }
             confirmers.drop_what_was_not_offered();
-            if wanted == confirmers.offer.configuration() {
+            let same = wanted == confirmers.offer.configuration();
+            if same && confirmers.offer.tightened == self.confirm.tightened {
                 return;
             }
         } else {
@@ -166,11 +167,18 @@ impl Agent {
             confirmers.names_follow = false;
             confirmers.joint.clear();
         }
-        confirmers.joint.push(wanted.clone());
+        if confirmers.joint.last() != Some(&wanted) {
+            confirmers.joint.push(wanted.clone());
+        }
         self.give_places();
         if self.holds_for_what_came_before(&wanted) {
             let offer =
-                Offer { version: self.next_version(), count: Some(wanted.count), members: wanted.members };
+                Offer {
+                version: self.next_version(),
+                count: Some(wanted.count),
+                members: wanted.members,
+                tightened: self.confirm.tightened,
+            };
             if let Some(confirmers) = &mut self.durable.confirmers {
                 confirmers.offer = offer;
             }
@@ -193,7 +201,8 @@ impl Agent {
 
     /// Whether so many have what was flushed here at some moment since the gate asks for them.
     fn holds_for_what_came_before(&self, wanted: &Configuration) -> bool {
-        let asked = self.confirm.asked.is_some_and(|asked| asked == self.words());
+        let words = self.words();
+        let asked = self.confirm.asked.is_some_and(|asked| asked.confirm == words && asked.rpo.is_none());
         let there = wanted.members.iter().filter(|name| self.confirm.reached.contains(*name)).count();
         (asked && there >= usize::from(wanted.count)) || mutant::on(Mutant::OfferedUnconfirmed)
     }

@@ -90,6 +90,8 @@ pub enum Effect {
         deadline: Time,
         /// Who must have flushed a commit before it is acknowledged: both have to be satisfied.
         confirm: Words,
+        /// In `bounded`: they must have flushed what was acknowledged longer ago than this, instead of the commit itself.
+        rpo: Option<Duration>,
     },
     /// Let no commit pass.
     Close,
