@@ -177,7 +177,12 @@ fn what_a_witness_may_not_say() {
     use v1::witness_message::Message;
     let seq = Some(v1::Seq::default());
     let heard = |refused| v1::WitnessMessage {
-        message: Some(Message::Heard(v1::Heard { group: "orders".into(), seq, refused: Some(refused), promoted: 0 })),
+        message: Some(Message::Heard(v1::Heard {
+            group: "orders".into(),
+            seq,
+            refused: Some(refused),
+            promoted: 0,
+        })),
     };
     let young = v1::Refusal { kind: 4, floor: 0, instance: String::new() };
     let bad = |damage: v1::Refusal, words: &str| {

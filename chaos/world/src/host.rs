@@ -58,7 +58,8 @@ impl Host {
     /// Up to where as many have flushed as the gate was told to ask for.
     fn confirmed(&self) -> u64 {
         let places = self.durable.as_ref().map_or(&[][..], |kept| &kept.places);
-        let said: Vec<u64> = places.iter().map(|name| self.postgres.said.get(name).copied().unwrap_or(0)).collect();
+        let said: Vec<u64> =
+            places.iter().map(|name| self.postgres.said.get(name).copied().unwrap_or(0)).collect();
         let enough = |end: &u64| {
             let there = said.iter().take(MOST_PLACES).enumerate().filter(|(_, said)| **said >= *end);
             let confirmed = there.fold(0, |confirmed, (place, _)| confirmed | 1 << place);

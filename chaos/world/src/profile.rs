@@ -217,8 +217,20 @@ const QUORUM_FAILOVER: Profile = Profile {
 
 impl Profile {
     /// All of them; the first is the default.
-    pub const ALL: [Profile; 12] =
-        [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER, BOUNDED, BOUNDED_FAILOVER, QUORUM, QUORUM_FAILOVER];
+    pub const ALL: [Profile; 12] = [
+        SWARM,
+        SMALL,
+        FAILOVER,
+        LEADERLESS,
+        CALM,
+        ISOLATION,
+        SYNC,
+        SYNC_FAILOVER,
+        BOUNDED,
+        BOUNDED_FAILOVER,
+        QUORUM,
+        QUORUM_FAILOVER,
+    ];
 
     /// The one of that name.
     pub fn named(name: &str) -> Option<Profile> {

@@ -123,6 +123,7 @@ pub enum Mode {
         /// The bound.
         rpo: Duration,
         /// How many may take over, at least 1.
+        count: u8,
     },
     /// When any `count` of the standbys have flushed it; whoever takes over gathers first what it lacks: nothing is lost.
     Quorum {

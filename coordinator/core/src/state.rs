@@ -543,7 +543,8 @@ impl Group {
         let before = (self.offered, self.offered_under);
         let (offered, under) = confirmed.map_or(before, |offer| (offer.version, offer.tightened));
         let configuration = confirmed.map(Offer::configuration);
-        if self.succession == succession && before == (offered, under) && self.configuration == configuration {
+        if self.succession == succession && before == (offered, under) && self.configuration == configuration
+        {
             return Ok(Applied::Unchanged);
         }
         self.succession = succession.to_vec();

@@ -172,8 +172,7 @@ impl Agent {
         }
         self.give_places();
         if self.holds_for_what_came_before(&wanted) {
-            let offer =
-                Offer {
+            let offer = Offer {
                 version: self.next_version(),
                 count: Some(wanted.count),
                 members: wanted.members,

@@ -109,7 +109,7 @@ fn a_tighter_mode_is_in_force_by_an_offer_that_was_made_under_it() {
     }
     let Group { epoch, revision, offered, .. } = state.groups[&group()];
     let members = names(&["c"]).into_iter().collect();
-    let late = Offer { version: offered + 1, members, tightened: offered_before };
+    let late = Offer { version: offered + 1, members, tightened: offered_before, count: None };
     let late = Command::SetSuccession {
         group: group(),
         epoch,

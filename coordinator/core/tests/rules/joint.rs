@@ -107,7 +107,8 @@ fn the_log_keeps_the_last_version_over_a_change_of_the_mode() {
     let set = |state: &mut State, version: u64, count: u8| {
         let Group { epoch, revision, .. } = state.groups[&group()];
         let members = names(&["b", "c"]).into_iter().collect();
-        let offer = Some(Offer { version, members, count: Some(count) });
+        let tightened = state.groups[&group()].tightened;
+        let offer = Some(Offer { version, members, tightened, count: Some(count) });
         let succession = names(&["b", "c"]);
         state.apply(&Command::SetSuccession { group: group(), epoch, revision, succession, offer })
     };
