@@ -80,10 +80,10 @@ mod tests {
     #[test]
     fn places_are_read_as_they_are_written() {
         let name = |text: &str| InstanceName::new(text).ok();
-        let places = vec![name("a"), None, name("c-1")];
-        let any = Waits { places: places.clone(), any: Some(1) };
+        let list = vec![name("a"), None, name("c-1")];
+        let any = Waits { places: list.clone(), any: Some(1) };
         assert_eq!(at_places(&any).to_string(), "ANY 1 (\"a\", \"regent: nobody\", \"c-1\")");
-        let some = Waits { places, any: None };
+        let some = Waits { places: list, any: None };
         let value = at_places(&some).to_string();
         assert_eq!(value, "FIRST 2 (\"a\", \"regent: nobody\", \"c-1\")");
         for waits in [Waits::default(), Waits { places: vec![None], any: None }, some, any] {
