@@ -6,7 +6,6 @@ use super::*;
 const SHORT: Duration = Duration::from_secs(3);
 /// Not over during a test.
 const WIDE: Duration = Duration::from_secs(60);
-/// The place that nobody has.
 
 /// A standby that streams from `primary` under the name `b`.
 fn standby_of(primary: &Server) -> Server {
