@@ -88,9 +88,9 @@
 //! 6. *Positions are ordered by timeline, then by place.* No two promotions make the same timeline, and a later epoch's
 //!    has the higher number. Every promoted instance has gathered what was acknowledged before its epoch: who is on its
 //!    timeline has that, and on one timeline who is further has more.
-//! 7. *Who has answered or confirmed does not lose what it has.* Until the log has an offer of the new primary, which it
-//!    makes as primary only, nobody is rewound to it or copied from it: it may still lack what they have. A former primary
-//!    starts as a standby of it meanwhile, and says how far it is.
+//! 7. *Who has answered or confirmed does not lose what it has.* Until a witness has heard the new primary say that it is
+//!    promoted, nobody is rewound to it or copied from it: it may still lack what they have. A former primary starts as a
+//!    standby of it meanwhile, and says how far it is. And who is copied is the primary, not a standby that is nearer.
 
 #[cfg(doc)]
 use crate::bound::Bound;
