@@ -250,7 +250,7 @@ fn requests_that_cannot_be_meant() {
     refused::<_, NewGroup>(
         new.clone(),
         |n| n.mode = Some("magic".into()),
-        "mode: expected async, or sync or quorum with how many confirm: sync 1, got \"magic\"",
+        "mode: expected async, sync or quorum with how many confirm (sync 1), or bounded with the bound (bounded 100ms), got \"magic\"",
     );
     refused::<_, NewGroup>(
         new,
