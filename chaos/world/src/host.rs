@@ -11,6 +11,7 @@ use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
 use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
 use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
+use regent_core::vote::Reason;
 use std::collections::BTreeSet;
 
 /// How long the witnesses may take to know of a better heir, beyond the distances: looks, reports, flushes.
@@ -47,6 +48,8 @@ pub struct Host {
     pub receives: Option<(Branch, u64)>,
     /// When the write probe that is under way began, by the world's time.
     pub probing: Option<u64>,
+    /// Whom its agent asks how far it has flushed.
+    pub asks: Option<HostId>,
     /// Timeline and end of each tail of the log that its agent made durable that it has kept.
     pub kept: BTreeSet<(u32, u64)>,
 }
@@ -84,6 +87,7 @@ impl World {
             Mail::Exited => Event::Exited,
             Mail::Kept(tail) => Event::Kept(tail),
             Mail::Done(task, result) => Event::Done(task, result),
+            Mail::Reached(instance, flushed) => Event::Reached { instance, flushed },
             Mail::Probed(began, probe) => Event::Probed { began, probe },
             Mail::Wake => Event::Wake,
             other => panic!("an agent got {other:?}"),
@@ -123,6 +127,7 @@ impl World {
             Effect::Close => self.close_gate(who),
             Effect::Send(id, message) => self.tell_witness(who, id, message),
             Effect::Start(task) => self.start_task(who, task),
+            Effect::Ask(of) => self.hosts[who].asks = of.map(|of| self.host_index(&of.instance)),
             Effect::Note(note) => self.say_note(who, &note),
         }
     }
@@ -130,6 +135,7 @@ impl World {
     fn host_persists(&mut self, who: HostId, durable: Durable) {
         let host = &mut self.hosts[who];
         let (released, group) = (durable.released, host.group);
+        let handed = durable.release.clone().filter(|(_, reason)| *reason == Reason::Switchover);
         host.kept.extend(durable.tails.iter().map(|tail| (tail.timeline, tail.to.0)));
         let before = host.durable.replace(durable);
         let (judged, found) = self.invariants.of(group);
@@ -138,7 +144,21 @@ impl World {
         if released > before.map_or(Epoch(0), |before| before.released) {
             let open = judged.writable.is_open(who, self.now);
             judged.votes.released(who, released, open, found);
+            if let Some((Some(to), _)) = handed {
+                self.judge_handed_over(who, &to);
+            }
         }
+    }
+
+    /// An office is handed over, planned: who follows has all that the one before it has.
+    fn judge_handed_over(&mut self, who: HostId, to: &InstanceName) {
+        let to = self.host_index(to);
+        let (here, there) = (&self.hosts[who].postgres, &self.hosts[to].postgres);
+        let whole = there.history.starts_with(&here.history) && there.flushed >= here.flushed;
+        let lacks = here.flushed.saturating_sub(there.flushed);
+        self.invariants.found.demand(Theorem::HandedOverWhole, whole, |names| {
+            format!("{} hands over to {}, which lacks {lacks} of what it has", names[who], names[to])
+        });
     }
 
     fn close_gate(&mut self, who: HostId) {
@@ -304,7 +324,7 @@ impl World {
         let host = &mut self.hosts[who];
         let unsynced = host.process.kill();
         host.postgres.task = None;
-        host.probing = None;
+        (host.probing, host.asks) = (None, None);
         host.postgres.give_up_replacing(true);
         if let Some(Effect::Persist(durable)) = unsynced
             && self.settings.unsynced
