@@ -195,13 +195,12 @@ fn a_step_that_cannot_begin_is_called_off() {
 /// A primary that was in office for long, and stops to hand over, is not overdue: it was there all the time.
 #[test]
 fn an_old_primary_that_stops_to_hand_over_names_whom_it_was_asked_to() {
-    let (mut agent, task) = asked();
+    let (mut agent, _) = in_office(primary());
     let later = Time(1_000_000 * MS);
-    agent.step(seen(MIB, Some(MIB)), Time(4_999 * MS));
-    agent.step(reached(MIB), Time(4_999 * MS));
-    let later = Time(4_999 * MS);
-    let second = starts(&agent.step(done(task, Ok(())), later)).expect("another checkpoint");
-    assert_eq!(starts(&agent.step(done(second, Ok(())), later)), Some(stop()));
+    let task = starts(&agent.step(agent::Event::Heard(NodeId(1), wish(7)), later)).expect("a checkpoint");
+    agent.step(seen(MIB, Some(MIB)), later);
+    agent.step(reached(MIB), later);
+    assert_eq!(starts(&agent.step(done(task, Ok(())), later)), Some(stop()));
     let effects = agent.step(agent::Event::Exited, later);
     assert_eq!(released(&effects), None, "{effects:?}");
 }
