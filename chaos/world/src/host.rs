@@ -1,7 +1,7 @@
 //! An instance of the world: its agent, what the agent made durable, its gate. Its Postgres is beside this file.
 
 use crate::clock::{Clock, MS};
-use crate::invariants::{HostId, Theorem, epochs, persist_before_send};
+use crate::invariants::{HostId, Theorem, epochs, handed_over_whole, persist_before_send};
 use crate::links::End;
 use crate::postgres::{Branch, Postgres};
 use crate::process::Process;
@@ -145,20 +145,11 @@ impl World {
             let open = judged.writable.is_open(who, self.now);
             judged.votes.released(who, released, open, found);
             if let Some((Some(to), _)) = handed {
-                self.judge_handed_over(who, &to);
+                let to = self.host_index(&to);
+                let (here, there) = (&self.hosts[who].postgres, &self.hosts[to].postgres);
+                handed_over_whole::handed_over((who, here), (to, there), &mut self.invariants.found);
             }
         }
-    }
-
-    /// An office is handed over, planned: who follows has all that the one before it has.
-    fn judge_handed_over(&mut self, who: HostId, to: &InstanceName) {
-        let to = self.host_index(to);
-        let (here, there) = (&self.hosts[who].postgres, &self.hosts[to].postgres);
-        let whole = there.history.starts_with(&here.history) && there.flushed >= here.flushed;
-        let lacks = here.flushed.saturating_sub(there.flushed);
-        self.invariants.found.demand(Theorem::HandedOverWhole, whole, |names| {
-            format!("{} hands over to {}, which lacks {lacks} of what it has", names[who], names[to])
-        });
     }
 
     fn close_gate(&mut self, who: HostId) {

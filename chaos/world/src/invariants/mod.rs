@@ -5,6 +5,7 @@
 
 pub mod bounded_queues;
 pub mod epochs;
+pub mod handed_over_whole;
 pub mod heals;
 pub mod hung_gives_up;
 pub mod isolation;
