@@ -75,7 +75,7 @@ impl Postgres {
             Task::Synchronise(_) => {}
             Task::Follow(upstream) => self.following = Some(upstream.clone()),
             Task::Checkpoint { .. } => {}
-            Task::StopImmediately | Task::StopCleanly => self.stop(),
+            Task::StopImmediately | Task::StopCleanly | Task::StopFor { .. } => self.stop(),
         }
     }
 }

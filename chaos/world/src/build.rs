@@ -92,6 +92,7 @@ impl World {
             said_open: false,
             receives: None,
             probing: None,
+            asks: None,
             kept: Default::default(),
         });
         self.by_name.insert(who, index);

@@ -119,6 +119,10 @@ impl World {
             ["postgres", who, "commits", "in", time] => {
                 self.script_postgres(who, |postgres| postgres.commit_takes = span(time));
             }
+            ["stream", "of", who, "breaks"] => self.script_postgres(who, |postgres| postgres.deaf = true),
+            ["stream", "of", who, "goes", "on"] => {
+                self.script_postgres(who, |postgres| postgres.deaf = false)
+            }
             ["disk", "of", who, "sticks"] => self.script_postgres(who, |postgres| postgres.disk_stuck = true),
             ["disk", "of", who, "goes", "on"] => {
                 self.script_postgres(who, |postgres| postgres.disk_stuck = false);

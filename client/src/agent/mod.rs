@@ -222,6 +222,7 @@ impl Shell {
                     }
                 }
                 Effect::Start(task) => self.hands.begin(task, self.agent.durable().acted),
+                Effect::Ask(of) => self.hands.ask(of),
                 Effect::Note(note) => {
                     self.audit.note(&note);
                     self.crier.noted(&note);

@@ -92,6 +92,8 @@ mutants! {
 
     // What a planned change must not do.
     HandsOverUnsent: "A primary hands over although its Postgres did not stop cleanly: what it had not sent is lost.",
+    HandsOverUnasked: "A primary hands over after a clean stop, whether or not its successor said that it has everything.",
+    StepWithoutEnd: "A step of a switchover that cannot begin is waited for without end.",
     HeldForEver: "A switchover whose successor falls back goes on holding commits.",
     RewoundUnkept: "A rewind begins before what only that instance has of the log is kept.",
 

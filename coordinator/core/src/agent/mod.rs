@@ -27,7 +27,7 @@ pub use postgres::{Observation, OnRewindFailure, Task, Upstream};
 pub use probe::{PROBE_TIMEOUT, Probe};
 
 use crate::command::Instance;
-use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Seq};
+use crate::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Seq};
 use crate::lease::Vouchers;
 use crate::message::{Refusal, Release, Report, Role, ToAgent, ToWitness};
 use crate::mutant::{self, Mutant};
@@ -70,6 +70,13 @@ pub enum Event {
         /// What it came to.
         probe: Probe,
     },
+    /// The instance that is asked (`Effect::Ask`) says how far it has flushed.
+    Reached {
+        /// Which.
+        instance: InstanceName,
+        /// How far.
+        flushed: Lsn,
+    },
     /// Time has passed.
     Wake,
 }
@@ -98,6 +105,9 @@ pub enum Effect {
     /// Begin this; its end comes back as `Done`. One at a time, but for a stop at once, which does not wait for a
     /// checkpoint.
     Start(Task),
+    /// Ask the Postgres of that instance every few milliseconds how far it has flushed, until told otherwise, and nobody
+    /// else; each answer is an `Event::Reached`. A question that is answered by an older connection does not count.
+    Ask(Option<Upstream>),
     /// For the audit and the log.
     Note(Note),
 }
@@ -164,6 +174,8 @@ pub struct Agent {
     open_until: Time,
     opened: Epoch,
     hand_over: Option<handover::HandingOver>,
+    /// Who is asked how far it is.
+    asks: Option<Upstream>,
     confirm: confirm::Confirm,
     postgres: postgres::Postgres,
     pulse: probe::Pulse,
@@ -194,6 +206,7 @@ impl Agent {
             open_until: Time(1),
             opened: Epoch(0),
             hand_over: None,
+            asks: None,
             confirm: confirm::Confirm::default(),
             postgres: postgres::Postgres::default(),
             pulse: probe::Pulse::new(now),
@@ -225,10 +238,12 @@ impl Agent {
             Event::Copied(percent) => self.copied(percent),
             Event::Done(task, result) => self.done(task, result, now, &mut out),
             Event::Probed { began, probe } => self.probed(began, probe, now),
+            Event::Reached { instance, flushed } => self.reached(&instance, flushed),
             Event::Wake => {}
         }
         self.take_office(now, &mut out);
         self.go_on_handing_over(now, &mut out);
+        self.keep_asking(&mut out);
         self.keep_confirmers(now, &mut out);
         self.keep_lease(now, &mut out);
         self.drive(now, &mut out);

@@ -8,7 +8,7 @@ use crate::mutant::{self, Mutant};
 use crate::time::Time;
 use crate::vote::Reason;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a standby may try in vain to receive from a new primary before it is taken for diverged and rewound.
@@ -130,6 +130,11 @@ pub enum Task {
     StopImmediately,
     /// Stop after everything was sent to the standbys.
     StopCleanly,
+    /// The same, for somebody who is to follow: first the streams of these are ended, so that they are not waited for.
+    StopFor {
+        /// Whose.
+        without: BTreeSet<InstanceName>,
+    },
 }
 
 #[derive(Clone, Hash, Debug, Default)]
@@ -157,6 +162,18 @@ pub(super) struct Postgres {
     /// Made like another since it ran last: to be started as a standby, whatever it was before.
     rewound: bool,
     trouble: String,
+}
+
+impl Postgres {
+    /// Whether a checkpoint is under way.
+    pub fn makes_checkpoint(&self) -> bool {
+        matches!(self.task, Some(Task::Checkpoint { .. }))
+    }
+
+    /// Whether it is being stopped for a planned change.
+    pub fn stops(&self) -> bool {
+        matches!(self.task, Some(Task::StopFor { .. }))
+    }
 }
 
 impl Agent {
@@ -218,7 +235,7 @@ impl Agent {
         if self.office().is_some() {
             self.office_since = now;
             // A stop that was asked for says itself how it went; any other end, also while handing over, is a death.
-            if self.postgres.task != Some(Task::StopCleanly) {
+            if !self.postgres.stops() {
                 self.release(None, Reason::PostgresDied, out);
             }
         }
@@ -232,7 +249,7 @@ impl Agent {
         let handing_over = self.handing_over().is_some();
         match (&task, result) {
             (Task::Checkpoint { .. }, result) => self.checkpointed(result, now, out),
-            (Task::StopCleanly, result) if handing_over => self.stopped(result, now, out),
+            (Task::StopFor { .. }, result) if handing_over => self.stopped(result, now, out),
             (_, result) => self.ended(task, result, now, out),
         }
     }
@@ -394,7 +411,7 @@ impl Agent {
         if now < self.postgres.retry_at && task != Task::StopImmediately {
             return;
         }
-        if task == Task::StopCleanly && self.handing_over().is_none() {
+        if task == Task::StopCleanly {
             self.postgres.strayed = true;
         }
         self.postgres.task = Some(task.clone());
@@ -422,7 +439,7 @@ impl Agent {
                 Role::Standby if leased => {
                     Some((self.promotion(office)?, "decided to be primary, and leased"))
                 }
-                Role::Stopped if seen.broken => None,
+                Role::Stopped if seen.broken || self.rests() => None,
                 Role::Stopped if leased && seen.was_primary => Some((Task::StartPrimary, "is the primary")),
                 Role::Stopped if leased => Some((Task::StartStandby(None), "is to be promoted")),
                 Role::Preparing if leased && self.blank_group() => {
