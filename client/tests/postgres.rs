@@ -17,5 +17,7 @@ mod refusals;
 mod rejoin;
 #[path = "postgres/replication.rs"]
 mod replication;
+#[path = "postgres/slots.rs"]
+mod slots;
 #[path = "postgres/tail.rs"]
 mod tail;

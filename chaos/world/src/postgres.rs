@@ -122,6 +122,7 @@ impl Postgres {
             gate_armed: true,
             waits: Some(self.waits.clone()),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 

@@ -82,6 +82,8 @@ pub struct Profile {
     pub plan: Plan,
     /// Whether the groups are in `sync`.
     pub sync: bool,
+    /// Whether instances have tags: priorities, and others to receive through.
+    pub tags: bool,
 }
 
 /// Everything at once: the default.
@@ -95,6 +97,7 @@ const SWARM: Profile = Profile {
     lasts_ms: (5_000, 40_000),
     plan: Plan::Swarm,
     sync: false,
+    tags: false,
 };
 
 const SMALL: Profile = Profile {
@@ -118,6 +121,7 @@ const FAILOVER: Profile = Profile {
     lasts_ms: (60_000, 60_000),
     plan: Plan::Failovers,
     sync: false,
+    tags: false,
 };
 
 const LEADERLESS: Profile = Profile {
@@ -130,6 +134,7 @@ const LEADERLESS: Profile = Profile {
     lasts_ms: (30_000, 60_000),
     plan: Plan::Leaderless,
     sync: false,
+    tags: false,
 };
 
 const CALM: Profile = Profile {
@@ -142,6 +147,7 @@ const CALM: Profile = Profile {
     lasts_ms: (20_000, 60_000),
     plan: Plan::Bystanders,
     sync: false,
+    tags: false,
 };
 
 const ISOLATION: Profile = Profile {
@@ -154,6 +160,7 @@ const ISOLATION: Profile = Profile {
     lasts_ms: (10_000, 30_000),
     plan: Plan::OneGroup,
     sync: false,
+    tags: false,
 };
 
 const SYNC: Profile = Profile {
@@ -172,9 +179,25 @@ const SYNC_FAILOVER: Profile = Profile {
     ..FAILOVER
 };
 
+const CASCADES: Profile = Profile {
+    name: "cascades",
+    about: "the small world with priorities, and standbys that receive through others",
+    instances: (3, 5),
+    tags: true,
+    ..SMALL
+};
+
+const SYNC_CASCADES: Profile = Profile {
+    name: "sync-cascades",
+    about: "the same in sync: whom the primary does not see confirm takes nothing over",
+    sync: true,
+    ..CASCADES
+};
+
 impl Profile {
     /// All of them; the first is the default.
-    pub const ALL: [Profile; 8] = [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER];
+    pub const ALL: [Profile; 10] =
+        [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER, CASCADES, SYNC_CASCADES];
 
     /// The one of that name.
     pub fn named(name: &str) -> Option<Profile> {
