@@ -460,11 +460,27 @@ async fn a_mode_is_set_with_its_count_and_policy() {
     assert!(ran.out.contains(", sync 2 or degrade, "), "{}{}", ran.out, ran.err);
     let ran = regent(&node, &set).await;
     assert!(ran.out.contains(", sync 1 or block, "), "{}{}", ran.out, ran.err);
-    for wrong in [&["--mode", "async", "--sync-count", "1"][..], &["--mode", "magic"], &[]] {
+    let bounded = ["group", "set", "orders", "--mode", "bounded", "--rpo", "250ms", "--sync-count", "2"];
+    let ran = regent(&node, &bounded).await;
+    assert!(ran.out.contains(", bounded 250ms 2 or block, "), "{}{}", ran.out, ran.err);
+    for wrong in [
+        &["--mode", "async", "--sync-count", "1"][..],
+        &["--mode", "sync", "--rpo", "100ms"],
+        &["--mode", "bounded", "--rpo", "100"],
+        &["--mode", "magic"],
+        &[],
+    ] {
         let ran = regent(&node, &[&["group", "set", "orders"], wrong].concat()).await;
         assert_eq!(ran.exit, Exit::Usage, "{wrong:?}: {}", ran.err);
     }
-    assert_eq!(node.calls(), ["mode sync 2 policy Some(\"degrade\")", "mode sync 1 policy None"]);
+    assert_eq!(
+        node.calls(),
+        [
+            "mode sync 2 policy Some(\"degrade\")",
+            "mode sync 1 policy None",
+            "mode bounded 250ms 2 policy None"
+        ]
+    );
 }
 
 /// What a watch prints, readable while it runs.

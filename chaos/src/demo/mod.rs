@@ -36,7 +36,7 @@ pub async fn run(plan: Plan) -> anyhow::Result<bool> {
     report::title(&plan);
     let (cluster, account) = setup::start(plan.round_trips).await?;
     setup::set_mode(&cluster, plan.mode).await?;
-    let mut trials = Trials::new(cluster, account)?;
+    let mut trials = Trials::new(cluster, account, &plan)?;
     let outcome = run_trials(&plan, &mut trials).await;
     if !matches!(outcome, Ok(true)) {
         // Somebody will want to read why.

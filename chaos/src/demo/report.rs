@@ -41,6 +41,7 @@ pub fn trial(trial: &Trial) {
     line(trial.moved_as_it_should(), "primary", &moved);
     s1(trial);
     rows(trial);
+    loss(trial);
     println!(
         "  {:<6} {:<22} {:.1} s, {} writes refused",
         "",
@@ -82,6 +83,19 @@ fn rows(trial: &Trial) {
         );
     }
     line(report.holds(), "every row accounted for", &words);
+}
+
+fn loss(trial: &Trial) {
+    let report = &trial.lost_within;
+    let Some(bound) = report.bound_ms else { return };
+    let words = match report.lost {
+        0 => "nothing acknowledged was lost".to_owned(),
+        lost => format!(
+            "{lost} rows lost, the oldest acknowledged {:.1} ms before the last ({:.1} at least), allowed {bound:.0} ms",
+            report.oldest_ms, report.surely_ms
+        ),
+    };
+    line(report.holds(), "lost within the bound", &words);
 }
 
 fn lateness(trial: &Trial) {

@@ -90,6 +90,7 @@ impl World {
             postgres: Postgres::new(),
             gate: None,
             confirm: 0,
+            rpo: None,
             said_open: false,
             receives: None,
             probing: None,

@@ -12,6 +12,7 @@ use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
 use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// How long the witnesses may take to know of a better heir, beyond the distances: looks, reports, flushes.
 const KNOWN_BY_ALL: u64 = 300 * MS;
@@ -41,6 +42,8 @@ pub struct Host {
     pub gate: Option<(Epoch, Time)>,
     /// What else it says: the places of those who must have flushed what is acknowledged.
     pub confirm: u64,
+    /// And the bound, under which what is older must have been flushed by those.
+    pub rpo: Option<Duration>,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
     /// The last timeline it has received as a standby that every witness hears, and since when without a break.
@@ -52,15 +55,27 @@ pub struct Host {
 }
 
 impl Host {
-    /// Whether all have confirmed a commit that ends there whose places the gate was told.
-    pub fn confirmed(&self, end: u64) -> bool {
+    /// Up to where all have flushed whose places the gate was told.
+    fn confirmed(&self) -> u64 {
         let places = self.durable.as_ref().map_or(&[][..], |kept| &kept.places);
         let of = |place: usize| places.get(place).and_then(|name| self.postgres.said.get(name));
         let asked = (0..64).filter(|place| self.confirm >> place & 1 == 1);
-        asked.into_iter().all(|place| of(place).is_some_and(|said| *said >= end))
+        asked.map(|place| of(place).copied().unwrap_or(0)).min().unwrap_or(u64::MAX)
     }
 
-    /// Whether `sync` is in force: what is acknowledged now may never be lost.
+    /// The gate's second look at a commit that ends there, under a lease of that epoch. If it passes, it is acknowledged.
+    pub fn acknowledges(&mut self, end: u64, epoch: Epoch, now: u64) -> bool {
+        let (confirmed, now) = (self.confirmed(), self.clock.read(now));
+        let Some(rpo) = self.rpo else { return confirmed >= end };
+        let Postgres { bound, flushed, .. } = &mut self.postgres;
+        let allowed = confirmed >= bound.must_have(epoch, rpo, Lsn(*flushed), now).0;
+        if allowed {
+            bound.acknowledged(Lsn(end), now);
+        }
+        allowed
+    }
+
+    /// Whether who may take over is among those that commits wait for.
     pub fn in_force(&self) -> bool {
         self.durable.as_ref().and_then(|kept| kept.confirmers.as_ref()).is_some_and(|of| of.in_force)
     }
@@ -116,8 +131,8 @@ impl World {
     pub(crate) fn host_acts(&mut self, who: HostId, effect: Effect) {
         match effect {
             Effect::Persist(durable) => self.host_persists(who, *durable),
-            Effect::Open { epoch, deadline, confirm } => {
-                self.hosts[who].confirm = confirm;
+            Effect::Open { epoch, deadline, confirm, rpo } => {
+                (self.hosts[who].confirm, self.hosts[who].rpo) = (confirm, rpo);
                 self.open_gate(who, epoch, deadline);
             }
             Effect::Close => self.close_gate(who),
@@ -318,7 +333,7 @@ impl World {
     pub(crate) fn kill_host(&mut self, who: HostId) {
         self.kill_agent(who);
         self.hosts[who].postgres.stop();
-        self.hosts[who].confirm = 0;
+        (self.hosts[who].confirm, self.hosts[who].rpo) = (0, None);
         self.close_gate(who);
     }
 

@@ -4,6 +4,7 @@
 use crate::clock::MS;
 use crate::invariants::HostId;
 use regent_core::agent::{Observation, Task, Upstream, Waits};
+use regent_core::bound::Bound;
 use regent_core::ids::{Epoch, InstanceName, Lsn, Position};
 use regent_core::message::Role;
 use regent_core::time::Time;
@@ -58,6 +59,8 @@ pub struct Postgres {
     pub waits: Waits,
     /// How far each standby that receives from it has said to have flushed, in this life.
     pub said: BTreeMap<InstanceName, u64>,
+    /// What it acknowledged when, as its gate remembers, in this life.
+    pub bound: Bound,
     /// The task under way, by number.
     pub task: Option<(Task, u64)>,
     /// What it was before the directory began to be replaced.
@@ -91,6 +94,7 @@ impl Postgres {
             stint: Epoch(0),
             waits: Waits::default(),
             said: BTreeMap::new(),
+            bound: Bound::default(),
             task: None,
             role_before: None,
             broken: false,
@@ -147,6 +151,7 @@ impl Postgres {
         }
         self.life += 1;
         self.said.clear();
+        self.bound = Bound::default();
         self.streaming = false;
         self.shipped = None;
         self.hung = false;

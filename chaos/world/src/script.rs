@@ -10,6 +10,7 @@ use regent_core::command::{Command, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
 use regent_core::replication::{Mode, Offer, Policy};
 use regent_core::tags::Tags;
+use std::time::Duration;
 
 /// Plays a script. Returns the transcript, and what was broken.
 pub fn play(text: &str) -> (String, Vec<String>) {
@@ -75,6 +76,11 @@ fn mode(how: &[&str]) -> (Mode, Policy) {
     match *how {
         ["async"] => (Mode::Async, Policy::Block),
         ["sync", count] => (Mode::Sync { count: count.parse().expect("a small number") }, Policy::Block),
+        ["bounded", rpo, count] => {
+            let (rpo, count) = (Duration::from_nanos(span(rpo)), count.parse().expect("a small number"));
+            (Mode::Bounded { rpo, count }, Policy::Block)
+        }
+        ["bounded", rpo, count, "degrade"] => (mode(&["bounded", rpo, count]).0, Policy::Degrade),
         ["sync", count, "degrade"] => (mode(&["sync", count]).0, Policy::Degrade),
         _ => panic!("no such mode: {how:?}"),
     }
@@ -104,6 +110,10 @@ impl World {
             ["sync", "group", group, ref names @ ..] => {
                 let terms = Terms { mode: Mode::Sync { count: 1 }, ..Terms::default() };
                 self.script_group(group, terms, names);
+            }
+            ["bounded", "group", group, ref names @ ..] => {
+                let (mode, _) = mode(&["bounded", "100ms", "1"]);
+                self.script_group(group, Terms { mode, ..Terms::default() }, names);
             }
             ["clock", who, ppm, offset] => self.set_clock(who, ppm, span(offset)),
             ["settle"] => self.settle(),
@@ -161,7 +171,9 @@ impl World {
             ["propose", "offer", version, epoch, revision, ref names @ ..] => {
                 let succession: Vec<InstanceName> = names.iter().map(|text| name(text)).collect();
                 let members = succession.iter().cloned().collect();
-                let offer = Some(Offer { version: number(version, ""), members });
+                let tightened =
+                    self.raft.state.groups.values().map(|group| group.tightened).next().unwrap_or_default();
+                let offer = Some(Offer { version: number(version, ""), members, tightened });
                 let (epoch, back) = (Epoch(number(epoch, "")), number(revision, "-back"));
                 self.propose_succession(epoch, back, succession, offer);
             }

@@ -2,7 +2,7 @@
 
 use crate::chance::Chance;
 use crate::clock::{Clock, MS};
-use crate::profile::{Plan, Profile};
+use crate::profile::{Durability, Plan, Profile};
 use crate::world::Settings;
 use regent_core::command::Terms;
 use regent_core::ids::NodeId;
@@ -121,9 +121,12 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
         terms = Terms::default();
         clients.iter_mut().for_each(|(_, pause)| *pause = 100 * MS);
     }
-    if profile.sync {
+    if profile.durability != Durability::Async {
         let count = if profile.plan == Plan::Swarm { chance.of(&[1, 1, 2]) } else { 1 };
         terms.mode = Mode::Sync { count };
+        if profile.durability == Durability::Bounded {
+            terms.mode = Mode::Bounded { rpo: rpo(chance), count };
+        }
         terms.policy = if chance.once_in(4) { Policy::Degrade } else { Policy::Block };
     }
     let tags = if profile.tags { tags(chance, instances.len()) } else { Vec::new() };
@@ -138,6 +141,11 @@ fn tags(chance: &mut Chance, instances: usize) -> Vec<(u32, Option<usize>)> {
         (priority, through)
     };
     (0..instances).map(tag).collect()
+}
+
+/// A bound: shorter than most ways, as usual, or long.
+pub(crate) fn rpo(chance: &mut Chance) -> Duration {
+    Duration::from_millis(chance.of(&[10, 100, 100, 400]))
 }
 
 fn settings(chance: &mut Chance, profile: &Profile) -> Settings {

@@ -42,6 +42,12 @@ fn standbys_that_receive_through_others_are_sound() {
 }
 
 #[test]
+fn in_bounded_nothing_is_lost_that_is_older_than_the_bound() {
+    sound("bounded", 0..150);
+    sound("bounded-failover", 0..5);
+}
+
+#[test]
 fn losing_the_leader_costs_nothing() {
     sound("leaderless", 0..20);
 }

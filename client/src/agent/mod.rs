@@ -211,7 +211,8 @@ impl Shell {
         for effect in effects {
             match effect {
                 Effect::Persist(durable) => self.store.save(&durable).await?,
-                Effect::Open { epoch, deadline, confirm } => {
+                Effect::Open { epoch, deadline, confirm, rpo } => {
+                    self.lease.set_rpo(rpo);
                     self.lease.set_confirm(confirm);
                     self.lease.open_until(epoch.0, deadline.0);
                 }

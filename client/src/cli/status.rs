@@ -180,11 +180,12 @@ fn forecast(status: &GroupStatus) -> String {
     let Some(heir) = &forecast.heir else {
         return format!("if {primary} died now: NOBODY could take over{}", reason(&forecast.words));
     };
-    format!(
-        "if {primary} died now: {heir} in about {}, losing about {}",
-        span(forecast.outage),
-        bytes(forecast.lost_bytes)
-    )
+    let group = &status.group;
+    let loss = match group.terms.mode.rpo().filter(|_| group.in_force()) {
+        Some(rpo) => format!("at most what was acknowledged in the last {}", span(rpo)),
+        None => format!("about {}", bytes(forecast.lost_bytes)),
+    };
+    format!("if {primary} died now: {heir} in about {}, losing {loss}", span(forecast.outage))
 }
 
 fn reason(words: &str) -> String {

@@ -3,7 +3,6 @@
 
 use crate::ids::{InstanceName, NodeId, RegionName};
 use crate::quorum::majority;
-use crate::replication::Mode;
 use crate::state::Group;
 use crate::succession::{lag_bytes, why_not};
 use crate::time::Time;
@@ -28,6 +27,8 @@ pub struct Forecast {
     pub outage: Duration,
     /// WAL that only the primary has, in bytes; 0 in `sync`, where none of it was acknowledged.
     pub lost_bytes: u64,
+    /// In `bounded`, in force: how long before the last acknowledgement what is lost was acknowledged, at most.
+    pub rpo: Option<Duration>,
 }
 
 /// Predicts the loss of the primary's whole region, `region_of` telling where each witness is.
@@ -51,12 +52,13 @@ pub fn forecast<'a, R: PartialEq>(
     votes.sort_unstable();
     let last = votes.get(majority(group.electorate.len()) - 1)?;
     let report = view.last_report(heir).map(|(report, _)| report)?;
-    let confirmed = group.terms.mode != Mode::Async && group.offered > 0;
+    let confirmed = group.in_force() && group.terms.mode.rpo().is_none();
     let lost_bytes = lag_bytes(group, view, report).filter(|_| !confirmed).unwrap_or(0);
     Some(Forecast {
         heir: heir.clone(),
         outage: group.terms.suspicion + FLUSH + *last + PROMOTION + RECONNECT,
         lost_bytes,
+        rpo: group.terms.mode.rpo().filter(|_| group.in_force()),
     })
 }
 

@@ -49,6 +49,7 @@
 //! shells' own.
 
 pub mod agent;
+pub mod bound;
 pub mod command;
 pub mod drain;
 pub mod forecast;

@@ -100,6 +100,11 @@ mutants! {
     LoosenedBeforeCarried: "A gate stops waiting for an instance that a majority of witnesses may still name.",
     HeirWaitsForNobody: "A new primary acknowledges commits without those who may be named after it.",
 
+    // What a commit in `bounded` must wait for.
+    BoundIgnored: "In bounded the gate acknowledges a commit whatever is missing at those who may take over.",
+    EarlierForgotten: "What was acknowledged before an epoch or a start is not waited for in bounded: it may be lost at any age.",
+    TightenedAtOnce: "A tighter mode counts as in force before those who may take over have what was acknowledged before.",
+
     // What who asks, or waits, must not be given.
     TurningIgnored: "Who still has to be rewound to the primary is named before who follows it: an epoch is lost whole.",
     ChainIgnoredByCascade: "A standby that receives from another is taken for turned to the primary, whether that one is or not.",

@@ -6,7 +6,7 @@ use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, R
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, one_step};
-use crate::replication::{Mode, Offer, Policy, check_count};
+use crate::replication::{Mode, Offer, Policy, check_numbers};
 use crate::tail::{TAILS_KEPT, Tail};
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
@@ -61,9 +61,15 @@ pub struct Group {
     pub desired_electorate: Option<Electorate>,
     /// Its terms.
     pub terms: Terms,
-    /// The revision at which it went from `async` to `sync` or back; 0 for never.
+    /// The revision at which it went from `async` to another mode or back; 0 for never.
     #[serde(default)]
     pub mode_since: Revision,
+    /// The revision at which the mode began to let less be missing than before; 0 for never.
+    #[serde(default)]
+    pub tightened: Revision,
+    /// Which of these the members of the offer that was taken have confirmed under.
+    #[serde(default)]
+    pub offered_under: Revision,
     /// Who was wished to be the first primary.
     pub first: Option<InstanceName>,
     /// Its instances.
@@ -220,7 +226,7 @@ pub enum Rejected {
         /// What was asked for.
         got: Vec<InstanceName>,
     },
-    /// In `sync`, a succession that the primary has not offered, or no longer offers.
+    /// But in `async`, a succession that the primary has not offered, or no longer offers.
     #[error(
         "the succession of group {group} must be taken from offer {expected} of its primary or a later one, got {got}"
     )]
@@ -372,6 +378,8 @@ impl State {
             desired_electorate: None,
             terms: terms.clone(),
             mode_since: Revision(0),
+            tightened: Revision(0),
+            offered_under: Revision(0),
             first: first.cloned(),
             instances: BTreeMap::new(),
             system_id: None,
@@ -408,7 +416,7 @@ fn check_terms(terms: &Terms) -> Result<(), Rejected> {
             terms.suspicion.as_millis()
         )));
     }
-    check_count(terms.mode)
+    check_numbers(terms.mode)
 }
 
 impl Group {
@@ -512,16 +520,22 @@ impl Group {
             return Err(Rejected::BadSuccession { group: self.name.clone(), got: succession.to_vec() });
         }
         self.check_offer(succession, offer)?;
-        let offered = offer.map_or(0, |offer| offer.version);
-        if self.succession == succession && self.offered == offered {
+        let offered = offer.map_or((0, Revision(0)), |offer| (offer.version, offer.tightened));
+        if self.succession == succession && (self.offered, self.offered_under) == offered {
             return Ok(Applied::Unchanged);
         }
         self.succession = succession.to_vec();
-        self.offered = offered;
+        (self.offered, self.offered_under) = offered;
         Ok(self.changed())
     }
 
-    /// In `sync` nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
+    /// Whether what the mode promises holds for all in the succession: the primary has offered them since the mode became
+    /// what it is, or a tighter one. In `async` nothing is promised.
+    pub fn in_force(&self) -> bool {
+        self.terms.mode != Mode::Async && self.offered > 0 && self.offered_under == self.tightened
+    }
+
+    /// But in `async`, nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
     fn check_offer(&self, succession: &[InstanceName], offer: Option<&Offer>) -> Result<(), Rejected> {
         let taken = offer.is_some_and(|offer| {
             offer.version >= self.offered && succession.iter().all(|name| offer.members.contains(name))
@@ -536,14 +550,15 @@ impl Group {
         })
     }
 
-    /// The succession stays as it is until the primary offers another: until then `sync` is not in force.
+    /// The succession stays as it is until the primary offers another: until then a mode that is tighter is not in force.
     fn set_mode(&mut self, mode: Mode, policy: Policy) -> Result<Applied, Rejected> {
-        check_count(mode)?;
+        check_numbers(mode)?;
         let standbys = self.instances.len().saturating_sub(1);
-        if mode.count() > standbys && mode != self.terms.mode {
+        if mode.count() > standbys && mode.count() != self.terms.mode.count() {
             return Err(Rejected::BadTerms(format!(
-                "group {} has {standbys} standbys, so a sync count must be between 1 and {standbys}, got {}",
+                "group {} has {standbys} standbys, so a {} count must be between 1 and {standbys}, got {}",
                 self.name,
+                mode.kind(),
                 mode.count()
             )));
         }
@@ -551,10 +566,14 @@ impl Group {
             return Ok(Applied::Unchanged);
         }
         let turned = (self.terms.mode == Mode::Async) != (mode == Mode::Async);
+        let tighter = mode.slack() < self.terms.mode.slack();
         (self.terms.mode, self.terms.policy) = (mode, policy);
         let applied = self.changed();
         if turned {
             (self.mode_since, self.offered) = (self.revision, 0);
+        }
+        if tighter && !mutant::on(Mutant::TightenedAtOnce) {
+            self.tightened = self.revision;
         }
         Ok(applied)
     }

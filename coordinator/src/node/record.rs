@@ -72,6 +72,8 @@ mod tests {
             since: Epoch(1),
             offered: 0,
             mode_since: Revision(0),
+            tightened: Revision(0),
+            offered_under: Revision(0),
             succession: Vec::new(),
             electorate: [NodeId(1)].into(),
             former_electorate: None,

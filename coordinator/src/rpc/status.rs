@@ -170,12 +170,14 @@ impl Look<'_> {
         match forecast(self.group, self.view(), region, primary_region, self.now) {
             Some(known) => {
                 let (heir, ms) = (&known.heir, known.outage.as_millis());
-                let words = match known.lost_bytes {
-                    0 => format!("{heir} would take over in about {ms} ms, losing nothing known"),
-                    bytes => {
-                        format!("{heir} would take over in about {ms} ms, losing about {bytes} bytes of WAL")
+                let loss = match (known.lost_bytes, known.rpo) {
+                    (_, Some(rpo)) => {
+                        format!("losing at most what was acknowledged in the last {} ms", rpo.as_millis())
                     }
+                    (0, None) => "losing nothing known".to_owned(),
+                    (bytes, None) => format!("losing about {bytes} bytes of WAL"),
                 };
+                let words = format!("{heir} would take over in about {ms} ms, {loss}");
                 Forecast { heir: Some(known.heir), outage: known.outage, lost_bytes: known.lost_bytes, words }
             }
             None => Forecast {
@@ -214,15 +216,15 @@ impl Look<'_> {
         troubles
     }
 
-    /// What keeps `sync` from being what it says.
+    /// What keeps the mode from being what it says.
     fn unconfirmed(&self) -> Option<String> {
         let terms = &self.group.terms;
         let (asked, there) = (terms.mode.count(), self.group.succession.len());
-        if there >= asked && (asked == 0 || self.group.offered > 0) {
+        if there >= asked && (asked == 0 || self.group.in_force()) {
             return None;
         }
-        Some(match (self.group.offered, there, terms.policy) {
-            (0, ..) => {
+        Some(match (self.group.in_force(), there, terms.policy) {
+            (false, ..) => {
                 format!("{} is not in force yet: the primary has still to say who confirms", terms.mode)
             }
             (_, 0, Policy::Block) => "commits wait: no standby confirms them".to_owned(),

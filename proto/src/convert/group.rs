@@ -118,6 +118,8 @@ impl From<Group> for v1::Group {
             history: group.history.into_iter().map(Into::into).collect(),
             offered: group.offered,
             mode_since: group.mode_since.0,
+            tightened: group.tightened.0,
+            offered_under: group.offered_under.0,
         }
     }
 }
@@ -141,6 +143,8 @@ impl TryFrom<v1::Group> for Group {
             succession: names("succession", group.succession)?,
             offered: group.offered,
             mode_since: revision("mode_since", group.mode_since)?,
+            tightened: revision("tightened", group.tightened)?,
+            offered_under: revision("offered_under", group.offered_under)?,
             electorate: real_electorate("electorate", group.electorate)?,
             former_electorate: optional_electorate("former_electorate", group.former_electorate)?,
             desired_electorate: optional_electorate("desired_electorate", group.desired_electorate)?,

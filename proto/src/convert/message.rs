@@ -147,7 +147,8 @@ impl TryFrom<v1::Report> for Report {
 
 impl From<Offer> for v1::Offer {
     fn from(offer: Offer) -> v1::Offer {
-        v1::Offer { version: offer.version, members: offer.members.into_iter().map(Into::into).collect() }
+        let members = offer.members.into_iter().map(Into::into).collect();
+        v1::Offer { version: offer.version, members, tightened: offer.tightened.0 }
     }
 }
 
@@ -155,7 +156,8 @@ impl TryFrom<v1::Offer> for Offer {
     type Error = ConvertError;
     fn try_from(offer: v1::Offer) -> Result<Offer, ConvertError> {
         let members = names("offer.members", offer.members)?;
-        Ok(Offer { version: offer.version, members: members.into_iter().collect() })
+        let tightened = revision("offer.tightened", offer.tightened)?;
+        Ok(Offer { version: offer.version, members: members.into_iter().collect(), tightened })
     }
 }
 

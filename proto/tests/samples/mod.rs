@@ -198,15 +198,24 @@ fn progress() -> impl Strategy<Value = Progress> {
 }
 
 fn offer() -> impl Strategy<Value = Option<Offer>> {
-    let offer = |(version, members): (u64, Vec<InstanceName>)| Offer {
+    let offer = |(version, members, tightened): (u64, Vec<InstanceName>, Revision)| Offer {
         version,
         members: members.into_iter().collect(),
+        tightened,
     };
-    option::of((any::<u64>(), distinct_names()).prop_map(offer))
+    option::of((any::<u64>(), distinct_names(), revision()).prop_map(offer))
 }
 
 fn mode() -> impl Strategy<Value = (Mode, Policy)> {
-    let mode = prop_oneof![Just(Mode::Async), any::<u8>().prop_map(|count| Mode::Sync { count })];
+    let span = prop_oneof![
+        (0..10_000_u64).prop_map(Duration::from_millis),
+        (0..10_000_000_000_u64).prop_map(Duration::from_nanos)
+    ];
+    let mode = prop_oneof![
+        Just(Mode::Async),
+        any::<u8>().prop_map(|count| Mode::Sync { count }),
+        (span, any::<u8>()).prop_map(|(rpo, count)| Mode::Bounded { rpo, count })
+    ];
     (mode, prop::sample::select(vec![Policy::Block, Policy::Degrade]))
 }
 
@@ -356,6 +365,8 @@ pub fn group() -> impl Strategy<Value = Group> {
                 desired_electorate: electorates.2,
                 terms: Terms { ttl, suspicion, mode, max_promotion_lag, policy },
                 mode_since: revision,
+                tightened: revision,
+                offered_under: revision,
                 first,
                 instances: lists.1,
                 system_id,

@@ -34,7 +34,7 @@ pub enum Theorem {
     Epochs,
     /// S3.
     PromotedOnlyAfterVotes,
-    /// S4 and S5, as far as `async` goes.
+    /// S4 and S5.
     LossIsAccounted,
     /// S6.
     Watch,

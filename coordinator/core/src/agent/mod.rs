@@ -88,6 +88,8 @@ pub enum Effect {
         /// Who must have flushed a commit before it is acknowledged: a bit for each place in the list that Postgres was
         /// last told to wait for (`Task::Synchronise`); [`NOBODY`] for a place that nobody has.
         confirm: u64,
+        /// In `bounded`: they must have flushed what was acknowledged longer ago than this, instead of the commit itself.
+        rpo: Option<Duration>,
     },
     /// Let no commit pass.
     Close,
