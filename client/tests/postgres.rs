@@ -21,3 +21,5 @@ mod replication;
 mod slots;
 #[path = "postgres/tail.rs"]
 mod tail;
+#[path = "postgres/timelines.rs"]
+mod timelines;

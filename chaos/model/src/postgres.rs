@@ -61,7 +61,7 @@ impl Postgres {
     /// Does what it is told, in the office of that epoch.
     pub fn does(&mut self, task: &Task, office: Epoch) {
         match task {
-            Task::Promote => {
+            Task::Promote { .. } => {
                 (self.role, self.following, self.stint) = (Role::Primary, None, office);
             }
             Task::Initialise | Task::Clone(_) | Task::Rewind(_) => {

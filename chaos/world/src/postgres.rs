@@ -221,12 +221,13 @@ impl Postgres {
                 self.role = Role::Standby;
                 self.following = upstream;
             }
-            Task::Promote => {
+            Task::Promote { timeline } => {
                 if self.role != Role::Standby {
                     return Err("not in recovery".to_owned());
                 }
                 self.flushed = self.lsn;
-                let branch = Branch { timeline: self.timeline() + 1, start: self.lsn, epoch: office };
+                let next = timeline.unwrap_or(self.timeline() + 1);
+                let branch = Branch { timeline: next, start: self.lsn, epoch: office };
                 self.history.push(branch);
                 self.stint = office;
                 (self.role, self.streaming, self.following) = (Role::Primary, false, None);
@@ -257,7 +258,7 @@ pub fn duration(task: &Task) -> u64 {
         Task::Keep { .. } => 50,
         Task::Rewind(_) => 200,
         Task::StartPrimary | Task::StartStandby(_) => 100,
-        Task::Promote => 60,
+        Task::Promote { .. } => 60,
         Task::Follow(_) => 20,
         Task::Checkpoint { .. } => 30,
         Task::Synchronise(_) => 10,

@@ -68,9 +68,16 @@ impl World {
         match &task {
             Task::Keep { epoch, .. } if result.is_ok() => self.keep(who, *epoch, source.as_ref()),
             Task::Clone(_) | Task::Rewind(_) if result.is_ok() => self.judge_replaced(who, gone),
+            Task::Initialise | Task::Promote { .. } if result.is_ok() => self.judge_timeline(who, office),
             _ => {}
         }
         self.mail_host(who, Mail::Done(task, result));
+    }
+
+    fn judge_timeline(&mut self, who: HostId, office: Epoch) {
+        let timeline = self.hosts[who].postgres.timeline();
+        let (judged, found) = self.invariants.of(self.hosts[who].group);
+        judged.epochs.began(timeline, office, who, found);
     }
 
     /// A clean stop waits until every standby that streams has everything.

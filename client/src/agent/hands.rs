@@ -70,7 +70,7 @@ impl Kit {
     /// The operator's word on a promotion.
     async fn may(&self, task: &Task, office: Epoch) -> Result<(), HookError> {
         match task {
-            Task::Promote => {
+            Task::Promote { .. } => {
                 let occasion = Occasion { role: regent_core::message::Role::Primary, epoch: office };
                 self.hooks.before_promote(&occasion).await
             }
@@ -90,7 +90,7 @@ impl Kit {
                 let upstream = followed.as_ref().map(|followed| followed.at.clone());
                 self.start(Role::Standby { upstream }, followed).await
             }
-            Task::Promote => self.promote().await,
+            Task::Promote { timeline } => self.promote(*timeline).await,
             Task::Synchronise(waits) => self.server.set_synchronous_names(&postgres::at_places(waits)).await,
             Task::Follow(of) => {
                 let followed = self.followed(of)?;
@@ -181,13 +181,17 @@ impl Kit {
         self.until(|answer| answer.is_ok()).await
     }
 
-    async fn promote(&self) -> Result<(), PostgresError> {
-        self.server.promote().await?;
+    async fn promote(&self, onto: Option<u32>) -> Result<(), PostgresError> {
+        match onto {
+            Some(timeline) => self.server.promote_onto(timeline).await?,
+            None => self.server.promote().await?,
+        }
         self.until(|answer| matches!(answer, Ok(false))).await?;
         self.look.follows(None);
         // Others can be rewound to this instance only after a checkpoint on the new timeline.
         let server = self.server.clone();
         tokio::spawn(async move {
+            say_if_other(onto, server.observe().await.timeline);
             if let Err(error) = server.checkpoint().await {
                 tracing::warn!(%error, "no checkpoint after the promotion: rewinding others has to wait for the next");
             }
@@ -239,6 +243,20 @@ impl Kit {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Only where somebody else has used that number, or a later one.
+fn say_if_other(wanted: Option<u32>, got: Option<u32>) {
+    if let (Some(wanted), Some(got)) = (wanted, got)
+        && wanted != got
+    {
+        tracing::warn!(
+            wanted,
+            got,
+            "promoted onto another timeline than that of its epoch: a history of that number was there already, perhaps in an \
+             archive that several clusters share"
+        );
     }
 }
 

@@ -41,6 +41,7 @@ mod survey;
 mod synchronous;
 mod tail;
 mod takeover;
+mod timelines;
 mod tool;
 mod upstream;
 

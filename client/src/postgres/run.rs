@@ -13,7 +13,7 @@ use super::files::off_thread;
 use super::lockfile::{self, Holder};
 use super::process::{Postmaster, kill_children, kill_leftovers};
 use super::settings::{Settings, Upstream};
-use super::{Server, config, configure, files, log};
+use super::{Server, config, configure, files, log, timelines};
 
 /// How long a postmaster may take to open its sockets; recovery comes after that.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(30);
@@ -219,6 +219,7 @@ impl Server {
             files::remove_if_there(&settings.data_dir.join("recovery.signal"))?;
             // Left by a promotion that a crash interrupted, it would promote this start.
             files::remove_if_there(&settings.data_dir.join("promote"))?;
+            timelines::settle(&settings.data_dir, settings.run_as)?;
             let signal = settings.data_dir.join("standby.signal");
             if standby {
                 files::write_if_different(&signal, "", settings.run_as)

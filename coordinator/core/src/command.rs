@@ -105,6 +105,9 @@ pub enum Command {
         group: GroupName,
         /// `pg_control`'s system identifier.
         system_id: u64,
+        /// What is added to an epoch to number the timeline of its promotion.
+        #[serde(default)]
+        timeline_base: u32,
     },
     /// Who may take over next.
     SetSuccession {

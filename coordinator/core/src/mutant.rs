@@ -88,6 +88,7 @@ mutants! {
     InterruptedGoesOn: "A primary goes on with its own timeline although another was primary in between.",
     HungKeepsOffice: "An office is kept though no write probe of its Postgres succeeds.",
     ShutGateCounts: "A probe that the shut gate kept from committing is held against its Postgres.",
+    TwinTimelines: "A promotion leaves it to Postgres to number its timeline: two give one number to two contents.",
 
     // What a planned change must not do.
     HandsOverUnsent: "A primary hands over although its Postgres did not stop cleanly: what it had not sent is lost.",

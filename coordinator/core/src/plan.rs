@@ -169,7 +169,10 @@ impl Planner<'_> {
         let primary = self.group.primary.as_ref().filter(|_| self.group.system_id.is_none())?;
         let report = self.view.fresh(self.group, primary, self.now)?;
         let system_id = report.system_id.filter(|_| report.role == Role::Primary && report.leased)?;
-        Some(Action::Propose(Command::SetSystem { group: self.group.name.clone(), system_id }))
+        // Every later epoch gets a number above the timeline that is there. One that was adopted is ahead of its epoch.
+        let ahead = u64::from(report.position.timeline).saturating_sub(report.claims?.0);
+        let timeline_base = u32::try_from(ahead).unwrap_or_default();
+        Some(Action::Propose(Command::SetSystem { group: self.group.name.clone(), system_id, timeline_base }))
     }
 
     fn set_succession(&self) -> Option<Action> {

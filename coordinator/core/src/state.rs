@@ -76,6 +76,10 @@ pub struct Group {
     pub instances: BTreeMap<InstanceName, Instance>,
     /// Which database they hold, once known.
     pub system_id: Option<u64>,
+    /// What is added to an epoch to number the timeline of its promotion (`agent/timeline`): 0 where the group's first
+    /// primary made the database; known with it.
+    #[serde(default)]
+    pub timeline_base: u32,
     /// The last changes of primary, oldest first.
     pub history: Vec<Change>,
 }
@@ -284,7 +288,9 @@ impl State {
             Command::Begin { group, primary, at_unix_ms } => {
                 self.group_mut(group)?.begin(primary, *at_unix_ms)
             }
-            Command::SetSystem { group, system_id } => self.group_mut(group)?.set_system(*system_id),
+            Command::SetSystem { group, system_id, timeline_base } => {
+                self.group_mut(group)?.set_system(*system_id, *timeline_base)
+            }
             Command::SetSuccession { group, epoch, revision, succession, offer } => {
                 self.group_mut(group)?.set_succession(*epoch, *revision, succession, offer.as_ref())
             }
@@ -383,6 +389,7 @@ impl State {
             first: first.cloned(),
             instances: BTreeMap::new(),
             system_id: None,
+            timeline_base: 0,
             history: Vec::new(),
         };
         self.groups.insert(name.clone(), group);
@@ -438,6 +445,11 @@ impl Group {
         }
     }
 
+    /// The timeline that a promotion in that epoch makes; none beyond what Postgres can count.
+    pub fn timeline_of(&self, epoch: Epoch) -> Option<u32> {
+        u32::try_from(epoch.0).ok()?.checked_add(self.timeline_base)
+    }
+
     fn changed(&mut self) -> Applied {
         self.revision = self.revision.next();
         Applied::Group(self.name.clone(), self.revision)
@@ -485,7 +497,7 @@ impl Group {
         Ok(applied)
     }
 
-    fn set_system(&mut self, system_id: u64) -> Result<Applied, Rejected> {
+    fn set_system(&mut self, system_id: u64, timeline_base: u32) -> Result<Applied, Rejected> {
         match self.system_id {
             Some(there) if there == system_id => Ok(Applied::Unchanged),
             Some(expected) => {
@@ -493,6 +505,7 @@ impl Group {
             }
             None => {
                 self.system_id = Some(system_id);
+                self.timeline_base = timeline_base;
                 Ok(self.changed())
             }
         }

@@ -39,7 +39,7 @@ fn group() -> Group {
         });
     }
     commands.push(Command::Begin { group: name.clone(), primary: instance("a"), at_unix_ms: 0 });
-    commands.push(Command::SetSystem { group: name.clone(), system_id: 7 });
+    commands.push(Command::SetSystem { group: name.clone(), system_id: 7, timeline_base: 0 });
     commands.iter().for_each(|command| drop(state.apply(command).expect("as it should be")));
     state.groups[&name].clone()
 }

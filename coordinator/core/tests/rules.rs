@@ -26,6 +26,8 @@ mod drain;
 mod switchover;
 #[path = "rules/tags.rs"]
 mod tags;
+#[path = "rules/timeline.rs"]
+mod timeline;
 
 fn instance(name: &str) -> InstanceName {
     InstanceName::new(name).expect("as it should be")

@@ -54,7 +54,7 @@ fn begun() -> State {
     let register = |name| Command::Register { group: group(), instance: instance(name), at: place(name) };
     commands.extend(["a", "b"].map(register));
     commands.push(Command::Begin { group: group(), primary: instance("b"), at_unix_ms: 0 });
-    commands.push(Command::SetSystem { group: group(), system_id: 7 });
+    commands.push(Command::SetSystem { group: group(), system_id: 7, timeline_base: 0 });
     commands.iter().for_each(|command| drop(state.apply(command).expect("as it should be")));
     state
 }

@@ -82,6 +82,7 @@ mod tests {
             first: None,
             instances: BTreeMap::new(),
             system_id: None,
+            timeline_base: 0,
             history: Vec::new(),
         }
     }

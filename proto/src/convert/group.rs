@@ -120,6 +120,7 @@ impl From<Group> for v1::Group {
             mode_since: group.mode_since.0,
             tightened: group.tightened.0,
             offered_under: group.offered_under.0,
+            timeline_base: group.timeline_base,
         }
     }
 }
@@ -152,6 +153,7 @@ impl TryFrom<v1::Group> for Group {
             first: optional_name("first", group.first)?,
             instances: instances(group.instances)?,
             system_id: group.system_id,
+            timeline_base: group.timeline_base,
             history: history(group.history)?,
         })
     }

@@ -370,6 +370,7 @@ pub fn group() -> impl Strategy<Value = Group> {
                 first,
                 instances: lists.1,
                 system_id,
+                timeline_base: system_id.map_or(0, |id| id as u32),
                 history: lists.2,
             }
         },

@@ -20,6 +20,7 @@ mod office;
 mod postgres;
 mod probe;
 mod tails;
+mod timeline;
 
 pub use confirm::{Confirmers, NOBODY, Waits};
 pub use durable::{Decided, Durable};

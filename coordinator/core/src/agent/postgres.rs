@@ -117,7 +117,10 @@ pub enum Task {
     /// Start as a standby, of that one if somebody is known.
     StartStandby(Option<Upstream>),
     /// Leave recovery.
-    Promote,
+    Promote {
+        /// The timeline to go on with; none: the one that Postgres chooses.
+        timeline: Option<u32>,
+    },
     /// Let commits wait for these from now on, and no others.
     Synchronise(Waits),
     /// Receive from another instance.
@@ -275,7 +278,7 @@ impl Agent {
                 self.postgres.rewind_failed = rewind && self.postgres.rewinds >= REWINDS;
                 let copied = matches!(task, Task::Keep { .. } | Task::Rewind(_) | Task::Clone(_));
                 self.postgres.strayed &= !copied || self.postgres.rewind_failed;
-                if matches!(task, Task::Initialise | Task::StartPrimary | Task::Promote) {
+                if matches!(task, Task::Initialise | Task::StartPrimary | Task::Promote { .. }) {
                     self.release(None, Reason::PostgresDied, out);
                 }
             }
@@ -431,7 +434,7 @@ impl Agent {
         if self.hung() {
             return Some((Task::StopImmediately, "commits nothing any more"));
         }
-        if self.office().is_some() {
+        if let Some(office) = self.office() {
             let leased = self.leased(now) || mutant::on(Mutant::PromotesWithoutLease);
             return match seen.role {
                 // Not while commits are held: nothing is acknowledged then, and the stop shall not have to wait.
@@ -439,7 +442,9 @@ impl Agent {
                     Some((Task::Synchronise(self.must_wait_for()), "whom commits wait for has changed"))
                 }
                 Role::Primary => self.task_of_hand_over(now),
-                Role::Standby if leased => Some((Task::Promote, "decided to be primary, and leased")),
+                Role::Standby if leased => {
+                    Some((self.promotion(office)?, "decided to be primary, and leased"))
+                }
                 Role::Stopped if seen.broken => None,
                 Role::Stopped if leased && seen.was_primary => Some((Task::StartPrimary, "is the primary")),
                 Role::Stopped if leased => Some((Task::StartStandby(None), "is to be promoted")),
