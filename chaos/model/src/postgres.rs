@@ -41,6 +41,7 @@ impl Postgres {
             gate_armed: true,
             waits: Some(Waits::default()),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 

@@ -129,6 +129,7 @@ impl Postgres {
             gate_armed: true,
             waits: Some(self.waits.clone()),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 

@@ -12,6 +12,7 @@
 //!
 //! It needs no network in order to stop being primary: the deadline passes by itself.
 
+mod cascade;
 mod confirm;
 mod durable;
 mod handover;
@@ -436,6 +437,8 @@ impl Agent {
             trouble: self.trouble(),
             hand_over: self.hand_over.as_ref().map(handover::HandingOver::progress),
             progress: self.progress(),
+            through: self.through(),
+            warning: seen.warning.clone(),
         }
     }
 
