@@ -27,6 +27,8 @@ pub struct Trial {
     pub fault: Fault,
     /// Where.
     pub region: &'static str,
+    /// Region of the heir before the fault: in `sync` a standby that every commit waited for.
+    pub heir: &'static str,
     /// Processes killed.
     pub processes_killed: usize,
     /// Longest time in which no client anywhere got an acknowledgement.

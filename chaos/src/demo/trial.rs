@@ -91,6 +91,7 @@ impl Trials {
             number: self.done,
             fault,
             region: REGIONS[HOME],
+            heir: REGIONS[heir],
             processes_killed: loss.processes,
             gap_ms: gap(None),
             first_write_ms: first.as_ref().map(|write| ms_between(loss.at_ns, at_ns(write))),
