@@ -1,4 +1,4 @@
-//! The local Postgres, with real servers.
+//! The local Postgres, with real servers, whose programs are in `REGENT_PG_BIN` or where the client finds them.
 
 // The fixture is not inside a test function, but it is a test.
 #![allow(clippy::unwrap_used)]
