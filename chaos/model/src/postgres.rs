@@ -42,6 +42,7 @@ impl Postgres {
             gate_armed: true,
             waits: Some(Waits::default()),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 
@@ -76,7 +77,7 @@ impl Postgres {
             Task::Synchronise(_) => {}
             Task::Follow(upstream) => self.following = Some(upstream.clone()),
             Task::Checkpoint { .. } => {}
-            Task::StopImmediately | Task::StopCleanly => self.stop(),
+            Task::StopImmediately | Task::StopCleanly | Task::StopFor { .. } => self.stop(),
         }
     }
 }

@@ -34,13 +34,14 @@ impl Level for Worlds {
 }
 
 /// For a theorem that other checks nearly always see broken before: a mutant that breaks it first, and in which worlds.
-pub const AIMED: [(Theorem, Mutant, &str); 7] = [
+pub const AIMED: [(Theorem, Mutant, &str); 8] = [
     (Theorem::LossIsAccounted, Mutant::TurningIgnored, "small"),
     (Theorem::Watch, Mutant::ChangeForgotten, "leaderless"),
     (Theorem::LeaderCostsNothing, Mutant::HeirAwaitsLog, "leaderless"),
     (Theorem::Isolation, Mutant::OneGroupAtATime, "isolation"),
     (Theorem::OneWritablePrimary, Mutant::ReleasedClaimedAgain, "isolation"),
     (Theorem::Heals, Mutant::PendingForgotten, "small"),
+    (Theorem::HandedOverWhole, Mutant::HandsOverUnasked, "small"),
     (Theorem::BoundedQueues, Mutant::NeverBacksOff, "failover"),
 ];
 

@@ -1,7 +1,7 @@
 //! An instance of the world: its agent, what the agent made durable, its gate. Its Postgres is beside this file.
 
 use crate::clock::{Clock, MS};
-use crate::invariants::{HostId, Theorem, epochs, persist_before_send};
+use crate::invariants::{HostId, Theorem, epochs, handed_over_whole, persist_before_send};
 use crate::links::End;
 use crate::postgres::{Branch, Postgres};
 use crate::process::Process;
@@ -11,6 +11,7 @@ use regent_core::agent::{Agent, Durable, Effect, Event, Identity, MOST_PLACES, N
 use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
 use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
+use regent_core::vote::Reason;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Host {
     pub receives: Option<(Branch, u64)>,
     /// When the write probe that is under way began, by the world's time.
     pub probing: Option<u64>,
+    /// Whom its agent asks how far it has flushed.
+    pub asks: Option<HostId>,
     /// Timeline and end of each tail of the log that its agent made durable that it has kept.
     pub kept: BTreeSet<(u32, u64)>,
 }
@@ -104,6 +107,7 @@ impl World {
             Mail::Exited => Event::Exited,
             Mail::Kept(tail) => Event::Kept(tail),
             Mail::Done(task, result) => Event::Done(task, result),
+            Mail::Reached(instance, flushed) => Event::Reached { instance, flushed },
             Mail::Probed(began, probe) => Event::Probed { began, probe },
             Mail::Wake => Event::Wake,
             other => panic!("an agent got {other:?}"),
@@ -143,6 +147,7 @@ impl World {
             Effect::Close => self.close_gate(who),
             Effect::Send(id, message) => self.tell_witness(who, id, message),
             Effect::Start(task) => self.start_task(who, task),
+            Effect::Ask(of) => self.hosts[who].asks = of.map(|of| self.host_index(&of.instance)),
             Effect::Note(note) => self.say_note(who, &note),
         }
     }
@@ -150,6 +155,7 @@ impl World {
     fn host_persists(&mut self, who: HostId, durable: Durable) {
         let host = &mut self.hosts[who];
         let (released, group) = (durable.released, host.group);
+        let handed = durable.release.clone().filter(|(_, reason)| *reason == Reason::Switchover);
         host.kept.extend(durable.tails.iter().map(|tail| (tail.timeline, tail.to.0)));
         let before = host.durable.replace(durable);
         let (judged, found) = self.invariants.of(group);
@@ -158,6 +164,11 @@ impl World {
         if released > before.map_or(Epoch(0), |before| before.released) {
             let open = judged.writable.is_open(who, self.now);
             judged.votes.released(who, released, open, found);
+            if let Some((Some(to), _)) = handed {
+                let to = self.host_index(&to);
+                let (here, there) = (&self.hosts[who].postgres, &self.hosts[to].postgres);
+                handed_over_whole::handed_over((who, here), (to, there), &mut self.invariants.found);
+            }
         }
     }
 
@@ -325,7 +336,7 @@ impl World {
         let host = &mut self.hosts[who];
         let unsynced = host.process.kill();
         host.postgres.task = None;
-        host.probing = None;
+        (host.probing, host.asks) = (None, None);
         host.postgres.give_up_replacing(true);
         if let Some(Effect::Persist(durable)) = unsynced
             && self.settings.unsynced

@@ -71,6 +71,8 @@ pub struct Postgres {
     pub hung: bool,
     /// Its disk takes nothing.
     pub disk_stuck: bool,
+    /// What it is sent does not come.
+    pub deaf: bool,
     /// It dies soon after every start.
     pub crash_loop: bool,
     /// How long a commit takes.
@@ -100,6 +102,7 @@ impl Postgres {
             broken: false,
             hung: false,
             disk_stuck: false,
+            deaf: false,
             crash_loop: false,
             commit_takes: MS,
         }
@@ -127,6 +130,7 @@ impl Postgres {
             gate_armed: true,
             waits: Some(self.waits.clone()),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 
@@ -244,7 +248,7 @@ impl Postgres {
             Task::StopImmediately if self.disk_stuck && self.runs() => {
                 return Err("its processes do not die".to_owned());
             }
-            Task::StopImmediately | Task::StopCleanly => self.stop(),
+            Task::StopImmediately | Task::StopCleanly | Task::StopFor { .. } => self.stop(),
         }
         Ok(())
     }
@@ -263,6 +267,6 @@ pub fn duration(task: &Task) -> u64 {
         Task::Checkpoint { .. } => 30,
         Task::Synchronise(_) => 10,
         Task::StopImmediately => 10,
-        Task::StopCleanly => 50,
+        Task::StopCleanly | Task::StopFor { .. } => 50,
     }
 }

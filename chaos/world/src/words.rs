@@ -65,5 +65,7 @@ pub fn task(task: &Task) -> String {
         Task::Checkpoint { .. } => "makes a checkpoint".to_owned(),
         Task::StopImmediately => "stops at once".to_owned(),
         Task::StopCleanly => "stops cleanly".to_owned(),
+        Task::StopFor { without } if without.is_empty() => "stops cleanly".to_owned(),
+        Task::StopFor { without } => format!("stops cleanly without {}", insts(without)),
     }
 }

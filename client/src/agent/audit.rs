@@ -134,6 +134,6 @@ fn words(task: &Task) -> String {
         Task::Follow(of) => format!("following {}", of.instance),
         Task::Checkpoint { .. } => "making a checkpoint".to_owned(),
         Task::StopImmediately => "stopping Postgres at once".to_owned(),
-        Task::StopCleanly => "stopping Postgres".to_owned(),
+        Task::StopCleanly | Task::StopFor { .. } => "stopping Postgres".to_owned(),
     }
 }

@@ -119,6 +119,9 @@ fn section(status: &GroupStatus, terminal: Terminal) -> String {
     for instance in status.instances.iter().filter(|one| !one.progress.is_empty()) {
         text += &format!("  {}: {}\n", instance.name, clean(&instance.progress));
     }
+    for (name, at) in group.instances.iter().filter(|(_, at)| !at.tags.is_plain()) {
+        text += &format!("  {name} is tagged {}\n", at.tags);
+    }
     let primary = status.primary.as_ref();
     let out = status.instances.iter().filter(|one| one.place.is_none() && Some(&one.name) != primary);
     for instance in out.filter(|one| !one.why_not.is_empty()) {
@@ -255,6 +258,10 @@ fn role(instance: &InstanceStatus) -> (String, Tone) {
         Some(Role::Standby) if !instance.streaming => ("standby, no stream".to_owned(), Tone::Bad),
         Some(role @ (Role::Stopped | Role::Refused)) => (role.to_string(), Tone::Bad),
         Some(Role::Primary) => (Role::Primary.to_string(), Tone::Good),
+        Some(Role::Standby) => match &instance.through {
+            Some(from) => (format!("standby of {from}"), Tone::Plain),
+            None => (Role::Standby.to_string(), Tone::Plain),
+        },
         Some(role) => (role.to_string(), Tone::Plain),
     }
 }

@@ -171,6 +171,15 @@ impl Server {
         Err(PostgresError::Unkillable { pids: vec![postmaster.pid] })
     }
 
+    /// Ends the streams of these standbys, so that a clean stop does not wait for them. A server that stops takes no new
+    /// connections: who is cut off does not come back before it has stopped.
+    pub async fn end_streams(&self, of: &[String]) -> Result<(), PostgresError> {
+        let of = of.to_vec();
+        let question =
+            "select pg_terminate_backend(pid) from pg_stat_replication where application_name = any($1)";
+        self.query(|session| async move { session.client.execute(question, &[&of]).await.map(drop) }).await
+    }
+
     fn supervise(&self, postmaster: Postmaster) -> Arc<Postmaster> {
         let postmaster = Arc::new(postmaster);
         self.postmaster.send_replace(Some(postmaster.clone()));

@@ -69,7 +69,7 @@ pub fn forecast<'a, R: PartialEq>(
 }
 
 /// How long commits will wait in a switchover: until the old primary has stopped, which takes a round trip to its
-/// farthest standby, its release has reached a majority of witnesses and their votes the successor, and that one is
+/// successor, its release has reached a majority of witnesses and their votes the successor, and that one is
 /// promoted. `None` while the round trips are not known.
 pub fn pause(
     group: &Group,
@@ -83,15 +83,12 @@ pub fn pause(
         let (_, rtt_us) = standing.hears.iter().find(|(heard, _)| heard == name)?;
         Some(Duration::from_micros(u64::from(*rtt_us)))
     };
-    let standbys = group.instances.iter().filter(|(name, _)| *name != from);
-    let to_each = standbys.filter_map(|(_, at)| {
-        let mut beside = group.electorate.iter().filter(|id| region_of(**id).as_ref() == Some(&at.region));
-        beside.find_map(|id| trip(*id, from))
-    });
-    let farthest = to_each.max()?;
+    let at = &group.instances.get(to)?.region;
+    let mut beside = group.electorate.iter().filter(|id| region_of(**id).as_ref() == Some(at));
+    let there = beside.find_map(|id| trip(*id, from))?;
     let mut votes: Vec<Duration> =
         group.electorate.iter().filter_map(|id| Some((trip(*id, from)? + trip(*id, to)?) / 2)).collect();
     votes.sort_unstable();
     let last = votes.get(majority(group.electorate.len()) - 1)?;
-    Some(STOP + farthest + *last + FLUSH + PROMOTION + RECONNECT)
+    Some(STOP + there + *last + FLUSH + PROMOTION + RECONNECT)
 }

@@ -92,6 +92,8 @@ mutants! {
 
     // What a planned change must not do.
     HandsOverUnsent: "A primary hands over although its Postgres did not stop cleanly: what it had not sent is lost.",
+    HandsOverUnasked: "A primary hands over after a clean stop, whether or not its successor said that it has everything.",
+    StepWithoutEnd: "A step of a switchover that cannot begin is waited for without end.",
     HeldForEver: "A switchover whose successor falls back goes on holding commits.",
     RewoundUnkept: "A rewind begins before what only that instance has of the log is kept.",
 
@@ -115,6 +117,8 @@ mutants! {
 
     // What who asks, or waits, must not be given.
     TurningIgnored: "Who still has to be rewound to the primary is named before who follows it: an epoch is lost whole.",
+    ChainIgnoredByCascade: "A standby that receives from another is taken for turned to the primary, whether that one is or not.",
+    NeverPromotedNamed: "An instance that shall never take over stands in the succession.",
     TimelineIgnored: "A standby on an older timeline than the primary's stands in the succession.",
     MinorityRead: "A read is answered by fewer than a majority of the witnesses.",
 

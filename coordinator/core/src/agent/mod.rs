@@ -12,6 +12,7 @@
 //!
 //! It needs no network in order to stop being primary: the deadline passes by itself.
 
+mod cascade;
 mod confirm;
 mod durable;
 mod gather;
@@ -30,7 +31,7 @@ pub use postgres::{Observation, OnRewindFailure, Task, Upstream};
 pub use probe::{PROBE_TIMEOUT, Probe};
 
 use crate::command::Instance;
-use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Seq};
+use crate::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Seq};
 use crate::lease::Vouchers;
 use crate::message::{Refusal, Release, Report, Role, ToAgent, ToWitness};
 use crate::mutant::{self, Mutant};
@@ -73,6 +74,13 @@ pub enum Event {
         /// What it came to.
         probe: Probe,
     },
+    /// The instance that is asked (`Effect::Ask`) says how far it has flushed.
+    Reached {
+        /// Which.
+        instance: InstanceName,
+        /// How far.
+        flushed: Lsn,
+    },
     /// Time has passed.
     Wake,
 }
@@ -100,6 +108,9 @@ pub enum Effect {
     /// Begin this; its end comes back as `Done`. One at a time, but for a stop at once, which does not wait for a
     /// checkpoint.
     Start(Task),
+    /// Ask the Postgres of that instance every few milliseconds how far it has flushed, until told otherwise, and nobody
+    /// else; each answer is an `Event::Reached`. A question that is answered by an older connection does not count.
+    Ask(Option<Upstream>),
     /// For the audit and the log.
     Note(Note),
 }
@@ -168,6 +179,8 @@ pub struct Agent {
     open_until: Time,
     opened: Epoch,
     hand_over: Option<handover::HandingOver>,
+    /// Who is asked how far it is.
+    asks: Option<Upstream>,
     confirm: confirm::Confirm,
     gathered: gather::Gathered,
     postgres: postgres::Postgres,
@@ -199,6 +212,7 @@ impl Agent {
             open_until: Time(1),
             opened: Epoch(0),
             hand_over: None,
+            asks: None,
             confirm: confirm::Confirm::default(),
             gathered: gather::Gathered::default(),
             postgres: postgres::Postgres::default(),
@@ -231,10 +245,12 @@ impl Agent {
             Event::Copied(percent) => self.copied(percent),
             Event::Done(task, result) => self.done(task, result, now, &mut out),
             Event::Probed { began, probe } => self.probed(began, probe, now),
+            Event::Reached { instance, flushed } => self.reached(&instance, flushed),
             Event::Wake => {}
         }
         self.take_office(now, &mut out);
         self.go_on_handing_over(now, &mut out);
+        self.keep_asking(&mut out);
         self.keep_confirmers(now, &mut out);
         self.keep_lease(now, &mut out);
         self.drive(now, &mut out);
@@ -432,6 +448,8 @@ impl Agent {
             trouble: self.trouble(),
             hand_over: self.hand_over.as_ref().map(handover::HandingOver::progress),
             progress: self.progress(),
+            through: self.through(),
+            warning: seen.warning.clone(),
         }
     }
 
