@@ -11,6 +11,7 @@ mod eyes;
 mod hands;
 mod hooks;
 mod link;
+mod outcome;
 mod pulse;
 mod slots;
 mod store;
