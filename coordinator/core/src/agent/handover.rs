@@ -262,8 +262,8 @@ impl Agent {
         };
         match self.postgres.seen.standbys.get(&wish.to) {
             Some(_) if !self.surely_nameable(&wish.to) => "is not in the succession yet".to_owned(),
-            Some(_) if reached < proof => {
-                "does not say how far it is: its Postgres has to let this agent in, as for a rewind"
+            Some(at) if at >= proof && reached < proof => {
+                "has not said itself how far it is (its Postgres has to let this agent in, as for a rewind)"
                     .to_owned()
             }
             Some(at) => {
