@@ -176,6 +176,7 @@ impl Agent {
         }
         if self.has_everything() {
             let to = self.successor().cloned();
+            self.postgres.hand_to(to.clone());
             return self.release(to, Reason::Switchover, out);
         }
         self.lose_patience(now, out);
