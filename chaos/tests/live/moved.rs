@@ -6,6 +6,7 @@ use nix::unistd::Pid;
 use regent_chaos::clock::now_ns;
 use regent_chaos::cluster::processes;
 use regent_chaos::cluster::topology::{GROUP, REGIONS, instance};
+use regent_chaos::timeline::Event;
 
 use super::stage::{HOME, Stage, play};
 
