@@ -1,5 +1,5 @@
 //! What the emulator does on this machine; a figure, not a test:
-//! `cargo test --release -p regent-chaos --test wan -- --ignored --nocapture measured`.
+//! `cargo test -p regent-chaos --test wan -- --ignored --nocapture measured`.
 
 use std::io::{Read, Write};
 use std::thread;
