@@ -200,6 +200,7 @@ impl Bench {
 }
 
 fn main() -> ExitCode {
+    leave_quietly_when_nobody_reads();
     let work = match Args::parse().command {
         Command::Reap { run, leases } => return reap(&run, &leases),
         Command::Sim(args) => return exit(sim::run(&args)),
@@ -211,6 +212,16 @@ fn main() -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     exit(runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(until_told_to_stop(work))))
+}
+
+/// The reader of what is printed has gone, as with `| head`: that unwinds, so that what was started is ended, without a word.
+fn leave_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic.payload_as_str().is_some_and(|said| said.starts_with("failed printing to stdout")) {
+            usual(panic);
+        }
+    }));
 }
 
 fn exit(outcome: anyhow::Result<bool>) -> ExitCode {

@@ -1,7 +1,7 @@
 //! The proofs' commands, as a person meets them: what is refused is refused in words, and nothing is called sound that was
 //! not looked at.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// How a command ends.
 struct Case {
@@ -46,4 +46,14 @@ fn commands_say_what_they_do_and_refuse_what_they_cannot() {
         let meta = line.contains("--meta");
         assert!(!meta || said.lines().count() == 1, "{line} is of one profile alone:\n{said}");
     }
+}
+
+#[test]
+fn who_stops_reading_is_told_nothing() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_regent-chaos"));
+    command.args(["sim", "--profile", "small", "--seed", "3"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = command.spawn().unwrap();
+    drop(running.stdout.take());
+    let ended = running.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }
