@@ -112,6 +112,7 @@ impl World {
             ["start", who] => self.start(self.proc(who)),
             ["kill", "agent", who] => self.kill_agent(self.host(who)),
             ["restart", who] => self.restart(self.proc(who)),
+            ["restart", "postgres", "of", who] => self.restart_postgres(self.host(who)),
             ["postgres", who, "dies"] => self.postgres_dies(self.host(who)),
             ["postgres", who, "breaks"] => self.script_postgres(who, |postgres| postgres.broken = true),
             ["postgres", who, "hangs"] => self.script_postgres(who, |postgres| postgres.hung = true),

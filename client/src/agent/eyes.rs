@@ -240,6 +240,7 @@ fn running(
         system_id: seen.system_id,
         gate_armed: seen.gate_armed,
         waits: seen.synchronous.as_deref().and_then(postgres::places),
+        pending_restart: seen.pending_restart,
         standbys: seen.standbys.iter().filter_map(standby).collect(),
         trouble: String::new(),
     }

@@ -17,6 +17,8 @@ const PROMOTION: Duration = Duration::from_millis(70);
 const RECONNECT: Duration = Duration::from_millis(20);
 /// A Postgres that has just made a checkpoint stops.
 const STOP: Duration = Duration::from_millis(50);
+/// It starts, where no start has been seen.
+const START: Duration = Duration::from_millis(300);
 
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,17 +74,44 @@ pub fn pause(
     to: &InstanceName,
     region_of: impl Fn(NodeId) -> Option<RegionName>,
 ) -> Option<Duration> {
-    let trip = |id: NodeId, name: &InstanceName| {
-        let (standing, _) = view.last_standing(id)?;
-        let (_, rtt_us) = standing.hears.iter().find(|(heard, _)| heard == name)?;
-        Some(Duration::from_micros(u64::from(*rtt_us)))
-    };
-    let at = &group.instances.get(to)?.region;
-    let mut beside = group.electorate.iter().filter(|id| region_of(**id).as_ref() == Some(at));
-    let there = beside.find_map(|id| trip(*id, from))?;
+    let there = between(group, view, from, to, &region_of)?;
+    let trip = |id: NodeId, name: &InstanceName| trip(view, id, name);
     let mut votes: Vec<Duration> =
         group.electorate.iter().filter_map(|id| Some((trip(*id, from)? + trip(*id, to)?) / 2)).collect();
     votes.sort_unstable();
     let last = votes.get(majority(group.electorate.len()) - 1)?;
     Some(STOP + there + *last + FLUSH + PROMOTION + RECONNECT)
+}
+
+/// How long commits will wait while one is restarted for which they wait: it stops, which takes a primary a round trip to its
+/// heir, and starts.
+pub fn restart(
+    group: &Group,
+    view: &GroupView,
+    instance: &InstanceName,
+    region_of: impl Fn(NodeId) -> Option<RegionName>,
+) -> Duration {
+    let heir = group.succession.first().filter(|heir| *heir != instance);
+    let there = heir.and_then(|heir| between(group, view, instance, heir, &region_of)).unwrap_or_default();
+    let starts = view.last_report(instance).and_then(|(report, _)| report.started_in).unwrap_or(START);
+    STOP + there + starts + RECONNECT
+}
+
+fn trip(view: &GroupView, id: NodeId, name: &InstanceName) -> Option<Duration> {
+    let (standing, _) = view.last_standing(id)?;
+    let (_, rtt_us) = standing.hears.iter().find(|(heard, _)| heard == name)?;
+    Some(Duration::from_micros(u64::from(*rtt_us)))
+}
+
+/// The round trip from one instance to another, as that to the witness beside it: none where there is no such witness.
+fn between(
+    group: &Group,
+    view: &GroupView,
+    from: &InstanceName,
+    to: &InstanceName,
+    region_of: &impl Fn(NodeId) -> Option<RegionName>,
+) -> Option<Duration> {
+    let at = &group.instances.get(to)?.region;
+    let mut beside = group.electorate.iter().filter(|id| region_of(**id).as_ref() == Some(at));
+    beside.find_map(|id| trip(view, *id, from))
 }

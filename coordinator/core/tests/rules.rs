@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 mod confirm;
 #[path = "rules/drain.rs"]
 mod drain;
+#[path = "rules/restart.rs"]
+mod restart;
 #[path = "rules/switchover.rs"]
 mod switchover;
 #[path = "rules/timeline.rs"]
@@ -251,6 +253,8 @@ fn report(name: &str, number: u64) -> Report {
         trouble: String::new(),
         hand_over: None,
         progress: String::new(),
+        started_in: None,
+        pending_restart: Vec::new(),
     }
 }
 

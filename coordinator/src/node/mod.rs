@@ -240,6 +240,9 @@ impl Node {
             Input::HandOver { wish, reply } => {
                 let _ = reply.send(self.hand_over(&wish, now));
             }
+            Input::Restart { wish, reply } => {
+                let _ = reply.send(self.restart(&wish, now));
+            }
             Input::Proposed(subject, ending) => self.proposals.end(&subject, ending, now),
             Input::Ask(question) => question(&self.book, now),
         }

@@ -99,6 +99,8 @@ impl From<Report> for v1::Report {
             trouble: fitting(report.trouble),
             hand_over: report.hand_over.map(Into::into),
             progress: fitting(report.progress),
+            started_in_us: report.started_in.map(micros),
+            pending_restart: report.pending_restart.into_iter().map(fitting).collect(),
         }
     }
 }
@@ -130,6 +132,12 @@ impl TryFrom<v1::Report> for Report {
                 .map(|progress| Progress::try_from(progress).map_err(|error| error.within("hand_over")))
                 .transpose()?,
             progress: text("progress", report.progress)?,
+            started_in: report.started_in_us.map(|got| span("started_in_us", got)).transpose()?,
+            pending_restart: report
+                .pending_restart
+                .into_iter()
+                .map(|name| text("pending_restart", name))
+                .collect::<Result<_, _>>()?,
         })
     }
 }

@@ -150,6 +150,8 @@ pub fn report() -> impl Strategy<Value = Report> {
                 offer,
                 rtt_us,
                 progress: trouble.chars().rev().collect(),
+                started_in: hand_over.as_ref().map(|_| Duration::from_micros(rtt_us.into())),
+                pending_restart: trouble.split_whitespace().map(str::to_owned).collect(),
                 trouble,
                 hand_over,
             }
@@ -158,12 +160,8 @@ pub fn report() -> impl Strategy<Value = Report> {
 }
 
 fn hand_over() -> impl Strategy<Value = HandOver> {
-    (epoch(), instance_name(), any::<u64>(), span()).prop_map(|(epoch, to, ticket, wait)| HandOver {
-        epoch,
-        to,
-        ticket,
-        wait,
-    })
+    let wish = (epoch(), instance_name(), any::<u64>(), span(), any::<bool>());
+    wish.prop_map(|(epoch, to, ticket, wait, restart)| HandOver { epoch, to, ticket, wait, restart })
 }
 
 fn progress() -> impl Strategy<Value = Progress> {
@@ -172,6 +170,8 @@ fn progress() -> impl Strategy<Value = Progress> {
         Step::CatchUp,
         Step::Held,
         Step::Stopping,
+        Step::Starting,
+        Step::Restarted,
         Step::Released,
         Step::CalledOff,
     ]);

@@ -15,7 +15,9 @@ use std::time::Duration;
 /// How long a promotion may take before the office is given up for the next in the succession.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
 /// The same for a Postgres that has to be initialised or recovered first.
-const START_PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(120);
+/// The same for one that has stopped cleanly, to be restarted, where somebody can follow: commits are refused meanwhile.
+const RESTART_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Agent {
     /// The epoch this instance is primary of, as far as it knows: acted on, not overtaken, not given up.
@@ -138,9 +140,14 @@ impl Agent {
     }
 
     fn overdue(&self, now: Time) -> bool {
+        // How long a stop may take, the shell knows: it ends.
+        if self.postgres.stops() {
+            return false;
+        }
         let patience = match self.postgres.seen.role {
             Role::Primary => return false,
             Role::Standby => PROMOTION_PATIENCE,
+            _ if self.restarts() && self.awaited().is_some() => RESTART_PATIENCE,
             _ => START_PATIENCE,
         };
         now >= self.office_since + patience
