@@ -101,7 +101,10 @@ StaticAssertDecl(sizeof(Lease) == LEASE_FILE_SIZE, "lease layout: size");
  */
 #define POLL_MS 5
 
-#define NS_PER_MS 1000000
+/* PostgreSQL 16 and later define it. */
+#ifndef NS_PER_MS
+#define NS_PER_MS UINT64CONST(1000000)
+#endif
 
 typedef struct Counters
 {

@@ -1,7 +1,8 @@
 //! The gate, with a real Postgres: what passes, what waits, what is refused, and what is never acknowledged.
 //!
 //! Every test has a server of its own (Unix socket only, in a temporary directory) and its own lease file on tmpfs.
-//! Needs Postgres and its server headers (`PG_CONFIG` chooses which); as root, the servers run as `postgres`.
+//! Needs Postgres and its server headers; as root, the servers run as `postgres`. Which Postgres is chosen as in
+//! `deploy/build-gate`: by `PG_CONFIG`, by `REGENT_PG_BIN`, or by the `PATH`.
 
 #![allow(clippy::unwrap_used)] // clippy.toml's leave for tests does not reach their helpers
 
@@ -44,7 +45,10 @@ fn run(command: &mut Command) -> String {
 fn pg_bin(name: &str) -> PathBuf {
     static BIN: OnceLock<PathBuf> = OnceLock::new();
     let bin = BIN.get_or_init(|| {
-        let pg_config = std::env::var("PG_CONFIG").unwrap_or_else(|_| "pg_config".into());
+        let pg_config = std::env::var_os("PG_CONFIG").map(PathBuf::from).unwrap_or_else(|| {
+            let bin = std::env::var_os("REGENT_PG_BIN").map(PathBuf::from).unwrap_or_default();
+            bin.join("pg_config")
+        });
         PathBuf::from(run(Command::new(pg_config).arg("--bindir")).trim())
     });
     bin.join(name)

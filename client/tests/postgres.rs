@@ -1,4 +1,4 @@
-//! The local Postgres, with real servers.
+//! The local Postgres, with real servers, whose programs are in `REGENT_PG_BIN` or where the client finds them.
 
 // The fixture is not inside a test function, but it is a test.
 #![allow(clippy::unwrap_used)]
@@ -17,6 +17,8 @@ mod refusals;
 mod rejoin;
 #[path = "postgres/replication.rs"]
 mod replication;
+#[path = "postgres/slots.rs"]
+mod slots;
 #[path = "postgres/tail.rs"]
 mod tail;
 #[path = "postgres/timelines.rs"]

@@ -133,6 +133,7 @@ fn the_status() {
         trouble: "slow disk".into(),
         progress: "cloning a: 3 %".into(),
         pending_restart: vec!["shared_buffers".into()],
+        through: "b".into(),
     };
     let never = v1::InstanceStatus { name: "north".into(), region: "eu".into(), ..Default::default() };
     let forecast = v1::Forecast { heir: "west".into(), outage_ms: 520, lost_bytes: 9, words: "soon".into() };

@@ -42,6 +42,7 @@ impl Postgres {
             waits: Some(Waits::default()),
             pending_restart: Vec::new(),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 

@@ -42,7 +42,7 @@ pub struct RunDir {
 }
 
 impl Programs {
-    /// The programs beside the running one, and the newest Postgres that Debian or `PATH` offers.
+    /// The programs beside the running one, and a Postgres.
     pub fn find() -> anyhow::Result<Programs> {
         let own = std::env::current_exe()?;
         let mut bin_dir = own.parent().context("a program lives in a directory")?.to_path_buf();
@@ -65,8 +65,14 @@ impl Programs {
     }
 }
 
-/// Where the programs of the newest Postgres are.
+/// Where the programs of Postgres are: in `REGENT_PG_BIN`, else those of the newest that is installed.
 pub fn postgres_bin() -> anyhow::Result<PathBuf> {
+    if let Some(chosen) = std::env::var_os("REGENT_PG_BIN").map(PathBuf::from) {
+        if !chosen.join("postgres").exists() {
+            bail!("REGENT_PG_BIN is {}: expected a directory with the program postgres", chosen.display());
+        }
+        return Ok(chosen);
+    }
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

@@ -130,6 +130,7 @@ impl Postgres {
             waits: Some(self.waits.clone()),
             pending_restart: Vec::new(),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 

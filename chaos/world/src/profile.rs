@@ -93,6 +93,8 @@ pub struct Profile {
     pub plan: Plan,
     /// When their commits are acknowledged.
     pub durability: Durability,
+    /// Whether instances have tags: priorities, and others to receive through.
+    pub tags: bool,
 }
 
 /// Everything at once: the default.
@@ -106,6 +108,7 @@ const SWARM: Profile = Profile {
     lasts_ms: (5_000, 40_000),
     plan: Plan::Swarm,
     durability: Durability::Async,
+    tags: false,
 };
 
 const SMALL: Profile = Profile {
@@ -129,6 +132,7 @@ const FAILOVER: Profile = Profile {
     lasts_ms: (60_000, 60_000),
     plan: Plan::Failovers,
     durability: Durability::Async,
+    tags: false,
 };
 
 const LEADERLESS: Profile = Profile {
@@ -141,6 +145,7 @@ const LEADERLESS: Profile = Profile {
     lasts_ms: (30_000, 60_000),
     plan: Plan::Leaderless,
     durability: Durability::Async,
+    tags: false,
 };
 
 const CALM: Profile = Profile {
@@ -153,6 +158,7 @@ const CALM: Profile = Profile {
     lasts_ms: (20_000, 60_000),
     plan: Plan::Bystanders,
     durability: Durability::Async,
+    tags: false,
 };
 
 const ISOLATION: Profile = Profile {
@@ -165,6 +171,7 @@ const ISOLATION: Profile = Profile {
     lasts_ms: (10_000, 30_000),
     plan: Plan::OneGroup,
     durability: Durability::Async,
+    tags: false,
 };
 
 const SYNC: Profile = Profile {
@@ -197,10 +204,37 @@ const BOUNDED_FAILOVER: Profile = Profile {
     ..FAILOVER
 };
 
+const CASCADES: Profile = Profile {
+    name: "cascades",
+    about: "the small world with priorities, and standbys that receive through others",
+    instances: (3, 5),
+    tags: true,
+    ..SMALL
+};
+
+const SYNC_CASCADES: Profile = Profile {
+    name: "sync-cascades",
+    about: "the same in sync: whom the primary does not see confirm takes nothing over",
+    durability: Durability::Sync,
+    ..CASCADES
+};
+
 impl Profile {
     /// All of them; the first is the default.
-    pub const ALL: [Profile; 10] =
-        [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER, BOUNDED, BOUNDED_FAILOVER];
+    pub const ALL: [Profile; 12] = [
+        SWARM,
+        SMALL,
+        FAILOVER,
+        LEADERLESS,
+        CALM,
+        ISOLATION,
+        SYNC,
+        SYNC_FAILOVER,
+        BOUNDED,
+        BOUNDED_FAILOVER,
+        CASCADES,
+        SYNC_CASCADES,
+    ];
 
     /// The one of that name.
     pub fn named(name: &str) -> Option<Profile> {

@@ -9,6 +9,7 @@ use crate::world::{NodeIndex, Proc, World};
 use regent_core::command::{Command, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
 use regent_core::replication::{Mode, Offer, Policy};
+use regent_core::tags::Tags;
 use std::time::Duration;
 
 /// Plays a script. Returns the transcript, and what was broken.
@@ -85,6 +86,21 @@ fn mode(how: &[&str]) -> (Mode, Policy) {
     }
 }
 
+fn read_tags(words: &[&str]) -> Tags {
+    let mut tags = Tags::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().expect("a value behind the tag");
+        match *word {
+            "no_promote" => tags.no_promote = true,
+            "priority" => tags.priority = value().parse().expect("a number"),
+            "replicate_from" => tags.replicate_from = Some(name(value())),
+            _ => panic!("no such tag: {word}"),
+        }
+    }
+    tags
+}
+
 impl World {
     /// Does what one line says.
     fn command(&mut self, words: &[&str]) {
@@ -111,6 +127,7 @@ impl World {
             ["kill", who] => self.kill(self.proc(who)),
             ["start", who] => self.start(self.proc(who)),
             ["kill", "agent", who] => self.kill_agent(self.host(who)),
+            ["tag", who, ref tags @ ..] => self.tag(self.host(who), read_tags(tags)),
             ["restart", who] => self.restart(self.proc(who)),
             ["restart", "postgres", "of", who] => self.restart_postgres(self.host(who)),
             ["postgres", who, "dies"] => self.postgres_dies(self.host(who)),
@@ -229,7 +246,7 @@ impl World {
         for (who, place) in placed {
             let clock = self.clocks.get(who.as_str()).copied();
             let usual = Clock { offset: 77_000 * MS * (self.hosts.len() as u64 + 1), ppm: 0 };
-            self.add_host(index, who, place, clock.unwrap_or(usual));
+            self.add_host(index, who, Tags::default(), place, clock.unwrap_or(usual));
         }
     }
 

@@ -8,6 +8,7 @@ use nix::unistd::{Uid, User};
 use regent_core::agent::{OnRewindFailure, PROBE_TIMEOUT};
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName, RegionName};
+use regent_core::tags::Tags;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -66,6 +67,9 @@ pub struct Config {
     pub log_format: LogFormat,
     /// All nodes, as reached from here.
     pub nodes: Vec<NodeConfig>,
+    /// What the group shall do, or not do, with this instance.
+    #[serde(default)]
+    pub tags: TagsConfig,
     /// Its Postgres.
     pub postgres: PostgresConfig,
     /// How to reach an instance from here, where that differs from the address it registered.
@@ -74,6 +78,20 @@ pub struct Config {
     /// The operator's own programs.
     #[serde(default)]
     pub hooks: HooksConfig,
+}
+
+/// What the group shall do, or not do, with this instance.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TagsConfig {
+    /// It never takes over.
+    pub no_promote: bool,
+    /// Who has more is before who has less in the succession.
+    pub priority: u32,
+    /// It is not offered to readers.
+    pub no_load_balance: bool,
+    /// From which standby it receives, instead of from the primary.
+    pub replicate_from: Option<InstanceName>,
 }
 
 /// How the log is written.
@@ -206,6 +224,10 @@ impl Config {
             let expected = "1000 to 60000: below, a busy disk's stalls would cost promotions";
             return value("postgres.probe_timeout_ms", expected, self.postgres.probe_timeout_ms.to_string());
         }
+        if self.tags.replicate_from.as_ref() == Some(&self.instance) {
+            let expected = "another instance of the group";
+            return value("tags.replicate_from", expected, self.instance.to_string());
+        }
         if self.cluster.is_empty() {
             return value("cluster", "a name", self.cluster.clone());
         }
@@ -215,7 +237,12 @@ impl Config {
     /// Where this instance is, as it registers.
     pub fn place(&self) -> Instance {
         let own = || format!("{}:{}", self.postgres.listen_address, self.postgres.port);
-        Instance { region: self.region.clone(), address: self.postgres.advertise.clone().unwrap_or_else(own) }
+        let TagsConfig { no_promote, priority, no_load_balance, replicate_from } = self.tags.clone();
+        Instance {
+            region: self.region.clone(),
+            address: self.postgres.advertise.clone().unwrap_or_else(own),
+            tags: Tags { no_promote, priority, no_load_balance, replicate_from },
+        }
     }
 
     /// The instance, with its group.
@@ -263,7 +290,8 @@ fn is_ours(key: &str) -> bool {
     const KEYS: [&str; 9] =
         ["cluster", "group", "instance", "region", "state_dir", "audit", "log_format", "nodes", "routes"];
     let key = key.to_ascii_lowercase();
-    KEYS.contains(&key.as_str()) || key.starts_with("postgres__") || key.starts_with("hooks__")
+    KEYS.contains(&key.as_str())
+        || ["postgres__", "hooks__", "tags__"].iter().any(|table| key.starts_with(table))
 }
 
 /// A user of this machine, to run Postgres as; nobody when the agent is that user already.
@@ -310,6 +338,10 @@ port = 5432
         let config = load(GOOD).unwrap();
         assert_eq!(config.place().address, "127.0.0.1:5432");
         assert_eq!(config.postgres.gate_library, "regent_gate");
+        assert!(config.place().tags.is_plain());
+        let tagged = "[tags]\nno_promote = true\npriority = 3\nreplicate_from = \"orders-west\"\n[postgres]";
+        let tags = load(&GOOD.replacen("[postgres]", tagged, 1)).unwrap().place().tags;
+        assert_eq!(tags.to_string(), "no_promote, priority 3, replicate_from orders-west");
     }
 
     #[test]
@@ -324,6 +356,12 @@ port = 5432
             ("port = 5432", "port = 5432\nprot = 1", "prot"),
             ("port = 5432", "port = 5432\nprobe_timeout_ms = 500", "1000 to 60000: below, a busy disk's"),
             ("port = 5432", "port = 5432\nprobe_timeout_ms = 90000", "got \"90000\""),
+            (
+                "[postgres]",
+                "[tags]\nreplicate_from = \"orders-east\"\n[postgres]",
+                "another instance of the group",
+            ),
+            ("[postgres]", "[tags]\nno_promotion = true\n[postgres]", "no_promotion"),
             ("state_dir", "state_dri", "state_dri"),
             ("region = \"us-east\"", "region = ", "region"),
         ] {

@@ -1,7 +1,7 @@
 //! The agent's shell: one loop that hands events to the pure `Agent::step` and carries out what it returns, in order.
 //!
 //! Nothing here decides. The loop owns the clock, the lease file and the durable record; links to the witnesses (`link`),
-//! what Postgres is doing (`eyes`), whether it commits (`pulse`) and what is done to it (`hands`) are tasks of their own, so
+//! what Postgres is doing (`eyes`), whether it commits (`pulse`), the WAL it keeps for others (`slots`) and what is done to it (`hands`) are tasks of their own, so
 //! that a slow one of them never keeps a report from being sent or the gate from being written.
 
 pub mod adoption;
@@ -12,6 +12,7 @@ mod hands;
 mod hooks;
 mod link;
 mod pulse;
+mod slots;
 mod store;
 
 pub use config::{Config, ConfigError, LogFormat};
@@ -158,6 +159,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (events, inbox) = mpsc::channel(1_024);
     let look = eyes::open(server.clone(), events.clone());
     pulse::feel(server.clone(), look.primary(), patience / PROBES, events.clone());
+    slots::keep(server.clone(), &config, look.clone());
     let hooks = Hooks::new(&config);
     let hands = hands::Hands::new(server, &config, hooks.clone(), events.clone(), look);
     let links = config

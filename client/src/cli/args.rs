@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `status`: all is well
-  1  the answer is bad: `status` found trouble, `primary` found none yet
+  1  the answer is bad: `status` found trouble, `primary` found none yet, `replicas` found none
   2  the command line or its input is wrong
   3  no such group, instance or node
   4  no node could be reached, or none was able to; nothing was changed
@@ -53,6 +53,11 @@ pub enum Command {
         /// What the asked node knows, at once, rather than what a majority confirms.
         #[arg(long)]
         local: bool,
+    },
+    /// The standbys that can be read from, as host:port one a line, the one least behind first.
+    Replicas {
+        /// The group.
+        group: GroupName,
     },
     /// Prints every change of primary as it happens, one a line, until interrupted.
     Watch {

@@ -3,7 +3,7 @@
 use super::args::{Args, Command, GroupCommand, LeaderCommand};
 use super::exit::Exit;
 use super::print::{Failure, Format, Session};
-use super::view::{AssignmentView, ChangeView, GroupView, LeaderView, StatusView};
+use super::view::{AssignmentView, ChangeView, GroupView, LeaderView, ReplicaView, StatusView};
 use super::{changes, drain, restart, status, switchover, words};
 use crate::connection::Options;
 use crate::leadership::Client;
@@ -30,6 +30,7 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
     match args.command {
         Command::Status { group } => run.status(group).await,
         Command::Primary { group, local } => run.primary(&group, local).await,
+        Command::Replicas { group } => run.replicas(&group).await,
         Command::Watch { groups } => run.watch(groups).await,
         Command::History { group } => run.history(&group).await,
         Command::Switchover { group, to, at, wait, dry_run, yes } => {
@@ -128,6 +129,14 @@ impl Run<'_, '_> {
             return Ok(Exit::Unwell);
         }
         Ok(Exit::Ok)
+    }
+
+    async fn replicas(&mut self, group: &GroupName) -> Outcome {
+        let found = self.client.replicas(group).await?;
+        let view: Vec<ReplicaView> = found.iter().map(Into::into).collect();
+        let lines = || found.iter().map(|one| format!("{}\n", words::clean(&one.address))).collect();
+        self.session.answer(self.format, &view, lines)?;
+        Ok(if found.is_empty() { Exit::Unwell } else { Exit::Ok })
     }
 
     async fn watch(&mut self, groups: Vec<GroupName>) -> Outcome {

@@ -124,6 +124,9 @@ fn section(status: &GroupStatus, terminal: Terminal) -> String {
         let names = clean(&names);
         text += &format!("  {}: a restart is needed for: {names}\n", instance.name);
     }
+    for (name, at) in group.instances.iter().filter(|(_, at)| !at.tags.is_plain()) {
+        text += &format!("  {name} is tagged {}\n", at.tags);
+    }
     let primary = status.primary.as_ref();
     let out = status.instances.iter().filter(|one| one.place.is_none() && Some(&one.name) != primary);
     for instance in out.filter(|one| !one.why_not.is_empty()) {
@@ -262,6 +265,10 @@ fn role(instance: &InstanceStatus) -> (String, Tone) {
         Some(Role::Standby) if !instance.streaming => ("standby, no stream".to_owned(), Tone::Bad),
         Some(role @ (Role::Stopped | Role::Refused)) => (role.to_string(), Tone::Bad),
         Some(Role::Primary) => (Role::Primary.to_string(), Tone::Good),
+        Some(Role::Standby) => match &instance.through {
+            Some(from) => (format!("standby of {from}"), Tone::Plain),
+            None => (Role::Standby.to_string(), Tone::Plain),
+        },
         Some(role) => (role.to_string(), Tone::Plain),
     }
 }

@@ -32,6 +32,7 @@ impl Bench {
 
     pub fn settings(&self, name: &str) -> Settings {
         let mut settings = Settings::new(name, self.path(name));
+        settings.bin_dir = std::env::var_os("REGENT_PG_BIN").map(PathBuf::from);
         settings.port = free_port();
         settings.replication_password = Some(Secret("it's \\ secret".into()));
         settings.networks = vec!["127.0.0.0/8".into()];

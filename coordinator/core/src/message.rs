@@ -80,6 +80,12 @@ pub struct Report {
     pub trouble: String,
     /// How far a long task is, in words; empty when none says so.
     pub progress: String,
+    /// From which other standby it receives instead of from the primary, if it does.
+    #[serde(default)]
+    pub through: Option<InstanceName>,
+    /// What an operator should know though it stands in nothing's way, in words; empty when there is nothing.
+    #[serde(default)]
+    pub warning: String,
     /// How far the last switchover, or restart, that was asked of it is.
     pub hand_over: Option<Progress>,
     /// How long its Postgres took to start the last time, if its agent saw that.

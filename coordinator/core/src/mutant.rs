@@ -110,6 +110,8 @@ mutants! {
 
     // What who asks, or waits, must not be given.
     TurningIgnored: "Who still has to be rewound to the primary is named before who follows it: an epoch is lost whole.",
+    ChainIgnoredByCascade: "A standby that receives from another is taken for turned to the primary, whether that one is or not.",
+    NeverPromotedNamed: "An instance that shall never take over stands in the succession.",
     TimelineIgnored: "A standby on an older timeline than the primary's stands in the succession.",
     MinorityRead: "A read is answered by fewer than a majority of the witnesses.",
 

@@ -10,6 +10,7 @@ use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, is_majority};
 use crate::state::{Group, MAX_INSTANCES, State};
 use crate::succession;
+use crate::tags::never_promoted;
 use crate::tail::Tail;
 use crate::time::Time;
 use crate::view::{GroupView, View};
@@ -149,7 +150,9 @@ impl Planner<'_> {
                 Some(first).filter(|first| self.group.instances.contains_key(first) && alive(first).is_some())
             }
             None => {
-                let known = || self.group.instances.keys().filter(|name| alive(name).is_some());
+                let wanted =
+                    |name: &&InstanceName| alive(name).is_some() && !never_promoted(self.group, name);
+                let known = || self.group.instances.keys().filter(wanted);
                 let with_data =
                     known().find(|name| alive(name).is_some_and(|report| report.system_id.is_some()));
                 with_data.or_else(|| known().next())

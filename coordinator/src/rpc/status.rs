@@ -8,6 +8,7 @@ use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName};
 use regent_core::replication::{Mode, Policy};
 use regent_core::state::{Group, State};
 use regent_core::succession::{lag_bytes, why_not};
+use regent_core::tags::unheeded;
 use regent_core::time::Time;
 use regent_core::view::GroupView;
 use regent_proto::api::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching};
@@ -158,6 +159,7 @@ impl Look<'_> {
             trouble: report.map_or(String::new(), |report| report.trouble.clone()),
             progress: fresh.map_or(String::new(), |report| report.progress.clone()),
             pending_restart: fresh.map_or(Vec::new(), |report| report.pending_restart.clone()),
+            through: fresh.and_then(|report| report.through.clone()),
         }
     }
 
@@ -204,6 +206,13 @@ impl Look<'_> {
         let reports = self.group.instances.keys().filter_map(|name| self.view().last_report(name));
         for (report, _) in reports.filter(|(report, _)| !report.trouble.is_empty()) {
             troubles.push(format!("{}: {}", report.instance, report.trouble));
+        }
+        let fresh = self.view().all_fresh(self.group, self.now);
+        for report in fresh.filter(|report| !report.warning.is_empty()) {
+            troubles.push(format!("{}: {}", report.instance, report.warning));
+        }
+        for name in self.group.instances.keys() {
+            troubles.extend(unheeded(self.group, name).map(|why| format!("{name}: {why}")));
         }
         troubles
     }

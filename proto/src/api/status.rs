@@ -112,6 +112,8 @@ pub struct InstanceStatus {
     pub progress: String,
     /// Parameters that were changed and wait for a restart.
     pub pending_restart: Vec<String>,
+    /// From which other standby it receives instead of from the primary, if it does.
+    pub through: Option<InstanceName>,
 }
 
 /// What would happen if a primary died now.

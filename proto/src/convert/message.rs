@@ -4,7 +4,9 @@ use super::field::{
     ConvertError, address, epoch, filled, fitting, micros, name, names, optional_name, real_epoch, required,
     revision, span, text,
 };
+use super::group::{tags, wire_tags};
 use super::hand_over::{asked_of, hand_over};
+use super::status::somebody;
 use super::tail;
 use super::vote::{reason, role};
 use crate::v1;
@@ -39,6 +41,7 @@ pub fn agent_message(cluster: &str, message: ToWitness) -> v1::AgentMessage {
             instance: instance.into(),
             region: at.region.into(),
             address: at.address,
+            tags: wire_tags(at.tags),
         }),
         ToWitness::Report(report) => Said::Report((*report).into()),
         ToWitness::Release(release) => Said::Release(release.into()),
@@ -70,7 +73,11 @@ fn later(message: ToWitness) -> FromAgent {
 
 fn greeting(hello: v1::Hello) -> Result<FromAgent, ConvertError> {
     let cluster = Some(filled("cluster", hello.cluster)?);
-    let at = Instance { region: name("region", hello.region)?, address: address("address", hello.address)? };
+    let at = Instance {
+        region: name("region", hello.region)?,
+        address: address("address", hello.address)?,
+        tags: tags(hello.tags)?,
+    };
     let group = name("group", hello.group)?;
     let instance = name("instance", hello.instance)?;
     Ok(FromAgent { cluster, message: ToWitness::Hello { group, instance, at } })
@@ -101,6 +108,8 @@ impl From<Report> for v1::Report {
             progress: fitting(report.progress),
             started_in_us: report.started_in.map(micros),
             pending_restart: report.pending_restart.into_iter().map(fitting).collect(),
+            through: report.through.map(Into::into).unwrap_or_default(),
+            warning: fitting(report.warning),
         }
     }
 }
@@ -138,6 +147,8 @@ impl TryFrom<v1::Report> for Report {
                 .into_iter()
                 .map(|name| text("pending_restart", name))
                 .collect::<Result<_, _>>()?,
+            through: somebody("through", report.through)?,
+            warning: text("warning", report.warning)?,
         })
     }
 }

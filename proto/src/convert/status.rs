@@ -48,7 +48,7 @@ pub fn regions(field: &str, list: Vec<String>) -> Result<Vec<RegionName>, Conver
 }
 
 /// An empty name stands for nobody.
-fn somebody(field: &str, text: String) -> Result<Option<InstanceName>, ConvertError> {
+pub(super) fn somebody(field: &str, text: String) -> Result<Option<InstanceName>, ConvertError> {
     (!text.is_empty()).then(|| name(field, text)).transpose()
 }
 
@@ -135,6 +135,7 @@ impl From<InstanceStatus> for v1::InstanceStatus {
             trouble: instance.trouble,
             progress: instance.progress,
             pending_restart: instance.pending_restart,
+            through: text_of(instance.through),
         }
     }
 }
@@ -159,6 +160,7 @@ impl TryFrom<v1::InstanceStatus> for InstanceStatus {
             trouble: wire.trouble,
             progress: wire.progress,
             pending_restart: wire.pending_restart,
+            through: somebody("through", wire.through)?,
         })
     }
 }

@@ -11,6 +11,7 @@ use regent_core::message::{
 use regent_core::quorum::Electorate;
 use regent_core::replication::{Mode, Offer, Policy};
 use regent_core::state::{Change, Group};
+use regent_core::tags::Tags;
 use regent_core::tail::Tail;
 use regent_core::vote::{Certificate, Reason, Vote};
 use std::time::Duration;
@@ -32,7 +33,17 @@ pub fn address() -> impl Strategy<Value = String> {
 }
 
 pub fn instance() -> impl Strategy<Value = Instance> {
-    (region(), address()).prop_map(|(region, address)| Instance { region, address })
+    (region(), address(), tags()).prop_map(|(region, address, tags)| Instance { region, address, tags })
+}
+
+fn tags() -> impl Strategy<Value = Tags> {
+    let said = (any::<bool>(), any::<u32>(), any::<bool>(), option::of(instance_name()));
+    said.prop_map(|(no_promote, priority, no_load_balance, replicate_from)| Tags {
+        no_promote,
+        priority,
+        no_load_balance,
+        replicate_from,
+    })
 }
 
 fn distinct_names() -> impl Strategy<Value = Vec<InstanceName>> {
@@ -126,8 +137,9 @@ pub fn report() -> impl Strategy<Value = Report> {
     let who = (group_name(), instance_name(), seq(), role(), position());
     let epochs = (option::of(epoch()), any_epoch(), any_epoch(), any_epoch(), any_epoch());
     let flags = any::<(bool, bool, bool, bool, Option<u64>, u32)>();
-    (who, epochs, flags, ".{0,200}", option::of(progress()), offer()).prop_map(
-        |(who, epochs, flags, trouble, hand_over, offer)| {
+    let through = option::of(instance_name());
+    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), through).prop_map(
+        |(who, epochs, flags, trouble, hand_over, offer, through)| {
             let (group, instance, seq, role, position) = who;
             let (claims, seen, acted, declined, followed) = epochs;
             let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
@@ -152,6 +164,8 @@ pub fn report() -> impl Strategy<Value = Report> {
                 progress: trouble.chars().rev().collect(),
                 started_in: hand_over.as_ref().map(|_| Duration::from_micros(rtt_us.into())),
                 pending_restart: trouble.split_whitespace().map(str::to_owned).collect(),
+                warning: trouble.chars().skip(1).collect(),
+                through,
                 trouble,
                 hand_over,
             }

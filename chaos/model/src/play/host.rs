@@ -8,6 +8,7 @@ use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note, Task};
 use regent_core::command::Instance;
 use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId, RegionName};
 use regent_core::message::{ToAgent, ToWitness};
+use regent_core::tags::Tags;
 use regent_core::time::Time;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub const NEVER_HANGS: Duration = Duration::from_secs(3_600);
 pub fn identity(at: usize) -> Identity {
     let name = instance(at);
     let region = RegionName::new(name.as_str()).expect("a letter is a valid name");
-    let place = Instance { region, address: format!("{name}:5432") };
+    let place = Instance { region, address: format!("{name}:5432"), tags: Tags::default() };
     Identity { group: group(), instance: name, at: place }
 }
 

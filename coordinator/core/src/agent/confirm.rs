@@ -11,9 +11,11 @@ use crate::mutant::{self, Mutant};
 use crate::quorum::is_majority;
 use crate::replication::{Mode, Offer, Policy};
 use crate::state::Group;
+use crate::tags::{never_promoted, priority, upstream_of};
 use crate::time::Time;
 use crate::vote::Certificate;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -242,7 +244,7 @@ impl Agent {
         // Nobody is let go of before who is wanted instead is there, or while it is not known yet who comes.
         let new_office = now < self.office_since + LAPSE;
         // Nor of the last when nobody comes instead and commits wait anyway: it has them all, and may be the only heir.
-        let last = wanted.is_empty() && self.blocks();
+        let last = wanted.is_empty() && self.blocks() && self.some_offered_may_follow();
         let settled = ready.len() == wanted.len() && (wanted.len() >= count || !new_office) && !last;
         let Some(confirmers) = &mut self.durable.confirmers else { return };
         confirmers.names.extend(wanted.iter().cloned());
@@ -272,7 +274,8 @@ impl Agent {
         streamed.filter(move |(_, at)| now < **at + LAPSE).map(|(name, _)| name)
     }
 
-    /// Who should confirm: the successor of a switchover, those in other regions, then those that do so already, then by name.
+    /// Who should confirm: the successor of a switchover, those in other regions, then by priority, those that do so already,
+    /// then by name. Who may never take over does not.
     fn wanted(&self, count: usize, now: Time) -> BTreeSet<InstanceName> {
         let Some(group) = &self.group else { return BTreeSet::new() };
         let offered = self.durable.confirmers.as_ref().map(|confirmers| &confirmers.offer.members);
@@ -280,12 +283,24 @@ impl Agent {
             let passed = self.confirm.passed_over.get(*name).is_some_and(|at| now < *at + PASSED_OVER);
             let near = group.instances.get(*name).is_some_and(|at| at.region == self.me.at.region);
             let new = !offered.is_some_and(|offered| offered.contains(*name));
-            (self.successor() != Some(*name), passed, near, new, (*name).clone())
+            // It is here only until it can receive from another standby again.
+            let passing = upstream_of(group, name, &self.me.instance).is_some();
+            let rank = Reverse(priority(group, name));
+            (self.successor() != Some(*name), passed, passing, near, rank, new, (*name).clone())
         };
-        let known = |name: &&InstanceName| group.instances.contains_key(*name) && **name != self.me.instance;
+        let known = |name: &&InstanceName| {
+            group.instances.contains_key(*name) && **name != self.me.instance && !never_promoted(group, name)
+        };
         let mut able: Vec<&InstanceName> = self.alive(now).filter(known).collect();
         able.sort_by_key(place);
         able.into_iter().take(count).cloned().collect()
+    }
+
+    /// Whether somebody is offered who may take over, as its tags are now.
+    fn some_offered_may_follow(&self) -> bool {
+        let Some(group) = &self.group else { return true };
+        let offered = self.durable.confirmers.as_ref().map(|confirmers| &confirmers.offer.members);
+        offered.is_none_or(|all| all.is_empty() || all.iter().any(|name| !never_promoted(group, name)))
     }
 
     /// A standby that is offered and that the leader does not put into the succession cannot take over, for a reason that

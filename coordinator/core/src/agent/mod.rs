@@ -12,6 +12,7 @@
 //!
 //! It needs no network in order to stop being primary: the deadline passes by itself.
 
+mod cascade;
 mod confirm;
 mod durable;
 mod handover;
@@ -445,6 +446,8 @@ impl Agent {
             progress: self.progress(),
             started_in: self.postgres.started_in(),
             pending_restart: seen.pending_restart.clone(),
+            through: self.through(),
+            warning: seen.warning.clone(),
         }
     }
 

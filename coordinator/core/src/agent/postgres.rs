@@ -1,5 +1,6 @@
 //! What the agent does with its Postgres: one table from what is decided and what is seen to the next task.
 
+use super::cascade::Cascade;
 use super::confirm::Waits;
 use super::{Agent, Effect, Note};
 use crate::ids::{Epoch, InstanceName, Lsn, Position};
@@ -53,6 +54,8 @@ pub struct Observation {
     pub pending_restart: Vec<String>,
     /// `Role::Refused`: why the directory cannot be used.
     pub trouble: String,
+    /// What an operator should know though it stands in nothing's way: of WAL that is kept for an absent standby.
+    pub warning: String,
 }
 
 impl Default for Observation {
@@ -71,6 +74,7 @@ impl Default for Observation {
             waits: Some(Waits::default()),
             pending_restart: Vec::new(),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 }
@@ -161,6 +165,8 @@ pub(super) struct Postgres {
     settled: Option<(Upstream, Epoch)>,
     /// A standby that could not follow: to be rewound.
     strayed: bool,
+    /// How it fares with receiving through another standby.
+    pub cascade: Cascade,
     rewind_failed: bool,
     /// How much of the copy that is made is there, in percent.
     copied: Option<u8>,
@@ -208,6 +214,7 @@ impl Agent {
     }
 
     fn watch_streaming(&mut self, now: Time, out: &mut Vec<Effect>) {
+        self.watch_cascade(now);
         let seen = &self.postgres.seen;
         let upstream = self.upstream();
         let follows = seen.following.is_some() && seen.following == upstream;
@@ -220,6 +227,7 @@ impl Agent {
             self.postgres.streams_since = None;
         } else if now >= *self.postgres.streams_since.get_or_insert(now) + SETTLED {
             self.postgres.settled = self.settles_on();
+            self.postgres.cascade.works();
         }
         let seen = &self.postgres.seen;
         if seen.role == Role::Standby && seen.streaming && follows {
@@ -227,7 +235,8 @@ impl Agent {
             self.postgres.failures = 0;
             self.postgres.rewinds = 0;
             self.postgres.trouble.clear();
-            let epoch = self.durable.seen();
+            // Through another standby it is not known from here how far that one follows: its own reports say so.
+            let epoch = if self.through().is_some() { Epoch(1) } else { self.durable.seen() };
             if self.durable.followed < epoch {
                 self.durable.followed = epoch;
                 out.push(self.persist());
@@ -375,17 +384,31 @@ impl Agent {
         self.pulse_trouble(trouble).unwrap_or_else(|| trouble.clone())
     }
 
-    /// From whom this instance should receive: the decided primary, when it is another.
-    pub(super) fn upstream(&self) -> Option<Upstream> {
+    /// The decided primary, when it is another.
+    pub(super) fn primary(&self) -> Option<Upstream> {
         let decided = self.durable.decided.as_ref().filter(|decided| decided.primary != self.me.instance)?;
-        let address = self.group.as_ref()?.instances.get(&decided.primary)?.address.clone();
-        Some(Upstream { instance: decided.primary.clone(), address })
+        self.located(&decided.primary)
     }
 
-    /// Whom to copy: a standby of this region that is in the succession, for it streams, before a primary that may be an ocean
-    /// away; after a failure the primary, then that one again.
+    /// An instance, and where it is.
+    pub(super) fn located(&self, instance: &InstanceName) -> Option<Upstream> {
+        let address = self.group.as_ref()?.instances.get(instance)?.address.clone();
+        Some(Upstream { instance: instance.clone(), address })
+    }
+
+    /// From whom this instance should receive: the standby that it shall receive through, if that works, else the primary.
+    pub(super) fn upstream(&self) -> Option<Upstream> {
+        self.cascades_from().or_else(|| self.primary())
+    }
+
+    /// Whom to copy: the standby that it shall receive through; else one of this region that is in the succession, for it
+    /// streams, before a primary that may be an ocean away; after a failure the primary, then that one again.
     fn nearest(&self, primary: Upstream) -> Upstream {
-        let Some(group) = self.group.as_ref().filter(|_| self.postgres.failures.is_multiple_of(2)) else {
+        let again = self.postgres.failures.is_multiple_of(2);
+        if let Some(wished) = self.wished_upstream().filter(|_| again) {
+            return wished;
+        }
+        let Some(group) = self.group.as_ref().filter(|_| again) else {
             return primary;
         };
         let here = |name: &InstanceName| {
@@ -463,30 +486,40 @@ impl Agent {
                 _ => None,
             };
         }
-        let Some(upstream) = self.upstream() else { return self.named_anew() };
+        let Some(primary) = self.primary() else { return self.named_anew() };
         match seen.role {
             Role::Primary => Some((Task::StopImmediately, "another is primary")),
             // Until the first primary has made its database there is nothing to copy.
             Role::Preparing if self.blank_group() => None,
-            Role::Preparing => Some((Task::Clone(self.nearest(upstream)), "has no data yet")),
+            Role::Preparing => Some((Task::Clone(self.nearest(primary)), "has no data yet")),
             Role::Stopped if self.halted() => None,
             Role::Stopped if self.not_rewindable() => {
-                Some((Task::Clone(self.nearest(upstream)), "could not be rewound"))
+                Some((Task::Clone(self.nearest(primary)), "could not be rewound"))
             }
             Role::Stopped if seen.was_primary && !self.postgres.rewound => {
-                Some(self.rewind(upstream, "was primary before"))
+                Some(self.rewind(primary, "was primary before"))
             }
-            Role::Stopped if self.postgres.strayed => Some(self.rewind(upstream, "could not follow")),
-            Role::Stopped => Some((Task::StartStandby(Some(upstream)), "is a standby")),
-            Role::Standby if seen.following.as_ref() != Some(&upstream) => {
-                Some((Task::Follow(upstream), "follows the new primary"))
-            }
+            Role::Stopped if self.postgres.strayed => Some(self.rewind(primary, "could not follow")),
+            Role::Stopped => Some((Task::StartStandby(self.upstream()), "is a standby")),
+            Role::Standby if seen.following != self.upstream() => self.follow(primary),
             Role::Standby if self.stops_to_restart() => {
                 Some((Task::StopFor { without: BTreeSet::new() }, "to be restarted"))
             }
             Role::Standby if self.stray(now) => Some((Task::StopCleanly, "cannot follow: to be rewound")),
             Role::Standby | Role::Refused => None,
         }
+    }
+
+    fn follow(&self, primary: Upstream) -> Option<(Task, &'static str)> {
+        let upstream = self.upstream()?;
+        let why = match &self.postgres.seen.following {
+            _ if upstream != primary => "receives through another standby",
+            Some(before) if self.wished_upstream().as_ref() == Some(before) => {
+                "receives no more through another"
+            }
+            _ => "follows the new primary",
+        };
+        Some((Task::Follow(upstream), why))
     }
 
     fn not_rewindable(&self) -> bool {
@@ -501,7 +534,7 @@ impl Agent {
 
     /// Nothing is rewound before what only this instance has is kept, and known durably.
     fn rewind(&self, to: Upstream, why: &'static str) -> (Task, &'static str) {
-        match self.settles_on().filter(|on| self.postgres.kept.as_ref() != Some(on)) {
+        match self.of_epoch(Some(to.clone())).filter(|on| self.postgres.kept.as_ref() != Some(on)) {
             Some((from, epoch)) if !mutant::on(Mutant::RewoundUnkept) => (Task::Keep { from, epoch }, why),
             _ => (Task::Rewind(to), why),
         }
@@ -525,7 +558,11 @@ impl Agent {
 
     /// The upstream, as the one that it is now.
     fn settles_on(&self) -> Option<(Upstream, Epoch)> {
-        Some((self.upstream()?, self.durable.decided.as_ref()?.since))
+        self.of_epoch(self.upstream())
+    }
+
+    fn of_epoch(&self, from: Option<Upstream>) -> Option<(Upstream, Epoch)> {
+        Some((from?, self.durable.decided.as_ref()?.since))
     }
 
     fn stray(&self, now: Time) -> bool {

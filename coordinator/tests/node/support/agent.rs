@@ -132,7 +132,11 @@ async fn speak(
     let Ok(answer) = client.attend(ReceiverStream::new(said)).await else { return };
     let mut answers = answer.into_inner();
     let place = 1 + u32::from(instance.as_str().as_bytes()[0] - b'a');
-    let at = Instance { region: format!("r{place}").parse().unwrap(), address: format!("{instance}:5432") };
+    let at = Instance {
+        region: format!("r{place}").parse().unwrap(),
+        address: format!("{instance}:5432"),
+        tags: Default::default(),
+    };
     let hello = ToWitness::Hello { group: group(), instance: instance.clone(), at };
     if say.send(agent_message("test", hello)).await.is_err() {
         return;
@@ -236,6 +240,8 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         progress: String::new(),
         started_in: Some(words.starts_in),
         pending_restart: Vec::new(),
+        through: None,
+        warning: String::new(),
     }
 }
 
