@@ -1,8 +1,8 @@
 //! What agents and witnesses say to each other.
 
 use super::field::{
-    ConvertError, address, epoch, few, filled, fitting, micros, name, names, optional_name, real_epoch,
-    required, revision, span, text,
+    ConvertError, address, epoch, few, filled, fitting, fitting_micros, micros, name, names, optional_name,
+    real_epoch, required, revision, span, text,
 };
 use super::group::{tags, wire_tags};
 use super::hand_over::{asked_of, hand_over};
@@ -107,7 +107,7 @@ impl From<Report> for v1::Report {
             trouble: fitting(report.trouble),
             hand_over: report.hand_over.map(Into::into),
             progress: fitting(report.progress),
-            started_in_us: report.started_in.map(micros),
+            started_in_us: report.started_in.map(fitting_micros),
             pending_restart: report.pending_restart.into_iter().map(fitting).collect(),
             through: report.through.map(Into::into).unwrap_or_default(),
             warning: fitting(report.warning),

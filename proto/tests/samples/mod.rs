@@ -141,8 +141,9 @@ pub fn report() -> impl Strategy<Value = Report> {
     let epochs = (option::of(epoch()), any_epoch(), any_epoch(), any_epoch(), any_epoch());
     let flags = any::<(bool, bool, bool, bool, Option<u64>, u32)>();
     let through = option::of(instance_name());
-    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), through).prop_map(
-        |(who, epochs, flags, trouble, hand_over, offer, through)| {
+    let starts = option::of(span());
+    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), through, starts).prop_map(
+        |(who, epochs, flags, trouble, hand_over, offer, through, started_in)| {
             let (group, instance, seq, role, position) = who;
             let (claims, seen, acted, declined, followed) = epochs;
             let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
@@ -166,7 +167,7 @@ pub fn report() -> impl Strategy<Value = Report> {
                 detached: followed,
                 rtt_us,
                 progress: trouble.chars().rev().collect(),
-                started_in: hand_over.as_ref().map(|_| Duration::from_micros(rtt_us.into())),
+                started_in,
                 pending_restart: trouble.split_whitespace().map(str::to_owned).collect(),
                 warning: trouble.chars().skip(1).collect(),
                 through,

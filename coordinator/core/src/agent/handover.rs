@@ -152,22 +152,25 @@ impl Agent {
         self.successor().or_else(|| self.group.as_ref()?.succession.first())
     }
 
-    /// Has the successor asked how far it is while a switchover is under way, and nobody else.
+    /// Has whoever may follow asked how far it is while the primary hands over or is restarted, and nobody else.
     pub(super) fn keep_asking(&mut self, out: &mut Vec<Effect>) {
-        let address = |name: &InstanceName| Some(self.group.as_ref()?.instances.get(name)?.address.clone());
-        let wanted = self
-            .successor()
-            .and_then(|name| Some(Upstream { instance: name.clone(), address: address(name)? }));
+        let leads = self.office().is_some() && self.handing_over().is_some();
+        let wanted = self.awaited().filter(|_| leads).and_then(|name| self.located(name));
         if self.asks != wanted {
             self.asks.clone_from(&wanted);
+            if let Some(hand_over) = self.hand_over.as_mut() {
+                hand_over.reached = Lsn(0); // that was another's word
+            }
             out.push(Effect::Ask(wanted));
         }
     }
 
     /// An instance says how far it has flushed.
     pub(super) fn reached(&mut self, instance: &InstanceName, flushed: Lsn) {
-        let one = self.hand_over.as_mut().filter(|one| one.step.under_way() && one.wish.to == *instance);
-        if let Some(hand_over) = one {
+        if self.awaited() != Some(instance) {
+            return;
+        }
+        if let Some(hand_over) = self.hand_over.as_mut().filter(|one| one.step.under_way()) {
             hand_over.reached = hand_over.reached.max(flushed);
         }
     }
@@ -255,7 +258,7 @@ impl Agent {
     }
 
     /// Whether Postgres has stopped and the successor has said that it has flushed all there is.
-    fn has_everything(&self) -> bool {
+    pub(super) fn has_everything(&self) -> bool {
         let Some(hand_over) = self.handing_over() else { return false };
         let unasked = mutant::on(Mutant::HandsOverUnasked);
         hand_over.end.is_some_and(|end| hand_over.reached >= end || unasked)
@@ -263,7 +266,7 @@ impl Agent {
 
     /// Whether Postgres is to stay as it stopped until that is known.
     pub(super) fn rests(&self) -> bool {
-        self.handing_over().is_some_and(|hand_over| hand_over.end.is_some())
+        self.handing_over().is_some_and(|hand_over| hand_over.end.is_some() && !hand_over.wish.restart)
     }
 
     pub(super) fn lose_patience(&mut self, now: Time, out: &mut Vec<Effect>) {
@@ -340,10 +343,12 @@ impl Agent {
             Err(why) if !mutant::on(Mutant::HandsOverUnsent) => {
                 self.call_off(format!("Postgres did not stop cleanly ({why}) and goes on here"), now, out);
             }
-            _ if restarts => self.begin(Step::Starting, now),
             _ => {
                 let Some(hand_over) = self.hand_over.as_mut() else { return };
                 (hand_over.end, hand_over.since) = (Some(end), now);
+                if restarts {
+                    self.begin(Step::Starting, now);
+                }
             }
         }
     }

@@ -16,8 +16,9 @@ use std::time::Duration;
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
 /// The same for a Postgres that has to be initialised or recovered first.
 pub(super) const START_PATIENCE: Duration = Duration::from_secs(120);
-/// The same for one that has stopped cleanly, to be restarted, where somebody can follow: commits are refused meanwhile.
-const RESTART_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for one that has stopped cleanly, to be restarted, where somebody has everything and can follow: commits are
+/// refused by then. Shorter than the leader keeps those in the succession who receive from nobody.
+const RESTART_PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Agent {
     /// The epoch this instance is primary of, as far as it knows: acted on, not overtaken, not given up.
@@ -152,7 +153,7 @@ impl Agent {
                 Some(since) => (since.max(self.office_since), PROMOTION_PATIENCE),
                 None => return false,
             },
-            _ if self.restarts() && self.awaited().is_some() => (self.office_since, RESTART_PATIENCE),
+            _ if self.heir_need_not_wait() => (self.office_since, RESTART_PATIENCE),
             _ => (self.office_since, START_PATIENCE),
         };
         now >= since + patience

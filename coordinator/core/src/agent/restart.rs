@@ -11,10 +11,12 @@
 //! was started. It opens under the same rules as ever, under the lease, for the same epoch. No other can be named meanwhile
 //! but by the same votes as ever, for which the promises that this agent collects would have to run out.
 //!
-//! If it does not start, that is a death like any other: the office is given up, sooner than that of a Postgres that has to
-//! recover, and goes to the heir. The stop has waited for that one as long as it received; what it may lack of the rest is
-//! what it may lack after any death, as the mode says. Without an heir there is nobody to give it up to, and it is tried for
-//! longer.
+//! If it cannot start, that is a death like any other: the office is given up, and goes to the heir. The stop has waited for
+//! that one as long as it received; what it may lack of the rest is what it may lack after any death, as the mode says.
+//!
+//! If it only takes long, all depends on whether the heir has everything. It is asked, as the successor of a switchover is,
+//! and if it has said so, the office is given up as soon as that is quicker: nothing is left behind. If it has not, or there
+//! is none, what this instance alone may have is not given up for speed, and it has as long as any start.
 //!
 //! The time behind the shut gate is not held against Postgres (`probe`).
 //!
@@ -27,6 +29,7 @@ use super::handover::{CLOSE, NEAR};
 use super::{Agent, Effect, Note};
 use crate::ids::Epoch;
 use crate::message::{HandOver, Role, Step};
+use crate::mutant::{self, Mutant};
 use crate::time::Time;
 
 impl Agent {
@@ -87,7 +90,14 @@ impl Agent {
             Some(_) => seen.role == Role::Primary,
             None => seen.role == Role::Standby && seen.streaming,
         };
-        role && self.handing_over().is_some_and(|one| seen.at >= one.since())
+        let late = |since: Time| seen.at < since && !mutant::on(Mutant::LateLookCounts);
+        role && self.handing_over().is_some_and(|one| !late(one.since()))
+    }
+
+    /// Whether whoever follows has everything, so that nothing but time is lost by waiting for this Postgres.
+    pub(super) fn heir_need_not_wait(&self) -> bool {
+        let has = self.has_everything() || mutant::on(Mutant::RestartLeavesTail);
+        self.restarts() && self.awaited().is_some() && has && !mutant::on(Mutant::RestartKeepsOffice)
     }
 
     /// Whether a standby is to stop for it.

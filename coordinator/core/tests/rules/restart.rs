@@ -106,21 +106,33 @@ fn a_primary_whose_heir_falls_back_is_not_restarted() {
     }
 }
 
-/// Where somebody can follow, a start that hangs is waited for as long as that is quicker by far; where nobody can, as
-/// long as any start.
+/// Where somebody has everything and can follow, a start that hangs is waited for as long as that is quicker; where nobody
+/// has, or can, as long as any start.
 #[test]
-fn a_restart_that_hangs_ends_the_office_sooner_where_somebody_can_follow() {
-    for (heirs, patience) in [(true, 5_000), (false, 120_000)] {
+fn a_restart_that_hangs_ends_the_office_sooner_where_somebody_has_everything() {
+    let end = Lsn(1);
+    for (heirs, says, patience) in [
+        (true, Some(end), 1_500),
+        (true, Some(Lsn(end.0 - 1)), 120_000),
+        (true, None, 120_000),
+        (false, Some(end), 120_000),
+    ] {
         let mut agent = stopping();
+        if let Some(flushed) = says {
+            agent.step(agent::Event::Reached { instance: instance("b"), flushed }, Time::ZERO);
+        }
         if !heirs {
             let mut known = begun().groups[&group()].clone();
             (known.revision, known.succession) = (Revision(known.revision.0 + 1), Vec::new());
             agent.step(agent::Event::Heard(NodeId(1), ToAgent::Known(Box::new(known))), Time::ZERO);
         }
-        agent.step(stopped(), Time::ZERO);
+        let position = Position { received: end, ..Position::default() };
+        let seen = Observation { role: Role::Stopped, position, ..primary() };
+        agent.step(agent::Event::Observed(seen), Time::ZERO);
         agent.step(done(stop(), Ok(())), Time::ZERO);
         for (ms, gone) in [(patience - 1, None), (patience, Some(Reason::PostgresDied))] {
-            assert_eq!(released(&agent.step(agent::Event::Wake, Time(ms * MS))), gone, "{heirs}, {ms} ms");
+            let gives_up = released(&agent.step(agent::Event::Wake, Time(ms * MS)));
+            assert_eq!(gives_up, gone, "{heirs}, {says:?}, {ms} ms");
         }
     }
 }
