@@ -65,13 +65,24 @@ impl Service {
                 Some(Step::Restarted) => return Some(Ok(())),
                 Some(Step::CalledOff) => return off(&progress?.why),
                 None if now >= begun + HAND_OVER_PATIENCE => {
-                    return off(&format!("it was not taken up within {} s", HAND_OVER_PATIENCE.as_secs()));
+                    let within = HAND_OVER_PATIENCE.as_secs();
+                    return off(&format!(
+                        "its agent did not take it up within {within} s, or was restarted itself"
+                    ));
                 }
                 _ => {}
             }
-            let over = |group: &Group| view.current(group).0 > epoch;
+            // Who still claims it has not said yet why it gives it up.
+            let claims = view
+                .last_report(&wish.instance)
+                .is_some_and(|(report, at)| report.claims == Some(epoch) && now < at + HAND_OVER_PATIENCE);
+            let over = |group: &Group| view.current(group).0 > epoch && !claims;
             let over = book.state().groups.get(&wish.group).is_some_and(over);
-            if over { off(&format!("epoch {epoch} is over")) } else { None }
+            if over {
+                off(&format!("epoch {epoch} is over: see `regent history {}`", wish.group))
+            } else {
+                None
+            }
         };
         self.wait_for(wish, deadline, ended).await
     }

@@ -33,7 +33,7 @@
 //! under way or fail again and again. So every step has a time after which all is called off.
 
 use super::office::START_PATIENCE;
-use super::postgres::{Task, Upstream};
+use super::postgres::Task;
 use super::{Agent, Effect, Note};
 use crate::ids::{InstanceName, Lsn};
 use crate::message::{HandOver, Progress, Role, Step};
