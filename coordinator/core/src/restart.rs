@@ -57,8 +57,9 @@ pub fn check(
     let report = view.fresh(group, instance, now);
     let running = report.filter(|report| matches!(report.role, Role::Primary | Role::Standby));
     let Some(report) = running else {
-        let why =
-            report.map_or("it does not report".to_owned(), |report| format!("Postgres is {}", report.role));
+        let why = report.map_or("it does not report".to_owned(), |report| {
+            format!("Postgres is {}, and its agent's to start; see `regent status`", report.role)
+        });
         return Err(Refused::NotRunning { instance: instance.clone(), why });
     };
     let pending = report.pending_restart.clone();
@@ -69,7 +70,8 @@ pub fn check(
         return Ok(Plan { how: How::AsStandby, wish: restart, pause: confirms.then_some(pause), pending });
     }
     if !view.well(group, now) {
-        return Err(Refused::NoPrimary(group.name.to_string()));
+        let why = "it is the primary, and holds no lease; see `regent status`".to_owned();
+        return Err(Refused::NotRunning { instance: instance.clone(), why });
     }
     let away =
         (pause > IN_PLACE).then(|| switchover::check(group, view, wish, region_of, now).ok()).flatten();

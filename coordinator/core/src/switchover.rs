@@ -74,7 +74,7 @@ pub enum Refused {
         /// To whom.
         to: InstanceName,
     },
-    /// What is to be restarted does not run.
+    /// What is to be restarted does not run, or does not lead as it should.
     #[error("{instance} cannot be restarted now: {why}")]
     NotRunning {
         /// Which.

@@ -232,4 +232,9 @@ fn a_primary_that_would_keep_commits_waiting_for_too_long_is_moved_first() {
     state.groups.get_mut(&group()).expect("as it should be").succession.clear();
     assert!(matches!(plan(&state, &started(1, ""), "x"), Err(Refused::UnknownTarget { .. })));
     assert!(matches!(plan(&state, &View::default(), "b"), Err(Refused::NotRunning { .. })));
+    let mut unleased = started(1, "");
+    unleased.report(Report { role: Role::Primary, leased: false, ..report("a", 2) }, now);
+    let why = plan(&state, &unleased, "a").expect_err("nobody promises").to_string();
+    let words = "a cannot be restarted now: it is the primary, and holds no lease; see `regent status`";
+    assert_eq!(why, words);
 }
