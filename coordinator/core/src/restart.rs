@@ -64,7 +64,7 @@ pub fn check(
     };
     let pending = report.pending_restart.clone();
     let restart = HandOver { epoch, to: instance.clone(), ticket: now.0, wait: wish.wait, restart: true };
-    let pause = forecast::restart(group, view, instance, region_of);
+    let pause = forecast::restart(group, view, instance, region_of, now);
     if primary != Some(instance) {
         let confirms = group.terms.mode != Mode::Async && group.succession.contains(instance);
         return Ok(Plan { how: How::AsStandby, wish: restart, pause: confirms.then_some(pause), pending });

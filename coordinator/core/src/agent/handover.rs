@@ -211,6 +211,7 @@ impl Agent {
         }
         if self.has_everything() {
             let to = self.successor().cloned();
+            self.postgres.hand_to(to.clone());
             return self.release(to, Reason::Switchover, out);
         }
         self.lose_patience(now, out);
@@ -317,8 +318,8 @@ impl Agent {
             Some(_) if !wish.restart && !self.surely_nameable(to) => {
                 "is not in the succession yet".to_owned()
             }
-            Some(_) if !wish.restart && reached < proof => {
-                "does not say how far it is: its Postgres has to let this agent in, as for a rewind"
+            Some(at) if !wish.restart && at >= proof && reached < proof => {
+                "has not said itself how far it is (its Postgres has to let this agent in, as for a rewind)"
                     .to_owned()
             }
             Some(at) => {
