@@ -268,7 +268,7 @@ impl Node {
         match message {
             ToWitness::Report(report) => {
                 self.book.view.report((*report).clone(), now);
-                self.step(Event::Report(*report)).await
+                self.step(Event::Report(report)).await
             }
             ToWitness::Release(release) => self.step(Event::Release(release)).await,
             ToWitness::Tail { group, tail } => {
