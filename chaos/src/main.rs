@@ -12,6 +12,7 @@ use regent_chaos::gray::Kind;
 use regent_chaos::model;
 use regent_chaos::mutants;
 use regent_chaos::sim;
+use regent_chaos::wan::stand_alone as wan;
 use regent_core::replication::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -43,6 +44,8 @@ enum Command {
     Mutants(mutants::Options),
     /// Walks through every order of events in small clusters, by the core's own functions; no process is started
     Model(model::Args),
+    /// A network of regions on this machine, for any programs: a network namespace each, with delay, loss and cuts between them
+    Wan(wan::Args),
     /// Waits for the end of its standard input, then ends all that works in a run's directory
     #[command(hide = true)]
     Reap { run: PathBuf, leases: PathBuf },
@@ -202,6 +205,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => return exit(sim::run(&args)),
         Command::Mutants(options) => return mutants::run(&options),
         Command::Model(args) => return exit(model::run(&args)),
+        Command::Wan(args) => return exit(wan::run(&args)),
         Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
         Command::Bench { what } => what.work(),
     };

@@ -10,7 +10,7 @@ struct Case {
     says: &'static str,
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     Case { line: "sim --profile small --seed 3", code: 0, says: "recovery of every group was demanded in" },
     Case { line: "sim --profile small --seed 3 --only none", code: 0, says: "0 faults, 0 violations" },
     Case { line: "sim --profile small --seed 3 --shrink", code: 0, says: "there is nothing to shrink" },
@@ -25,6 +25,11 @@ const CASES: [Case; 11] = [
     Case { line: "model --minutes 0", code: 2, says: "expected 0.1 to 1440" },
     Case { line: "model --minutes 9999", code: 2, says: "expected 0.1 to 1440" },
     Case { line: "model nope", code: 1, says: "there is no configuration nope; there are silence" },
+    Case {
+        line: "wan --topology nowhere.toml",
+        code: 1,
+        says: "cannot read the topology nowhere.toml: No such file",
+    },
     // Without the cargo feature it says how to get it; with it, that there is no such mutant.
     Case { line: "mutants nope", code: 1, says: "regent-chaos: no " },
 ];

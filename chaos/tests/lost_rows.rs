@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use regent_chaos::cluster::{ending, evidence, processes, run_dir};
 use regent_chaos::history::{History, Write};
 use regent_chaos::invariants::{accounted_rows, one_writable_primary};
-use regent_chaos::wan::{LinkSpec, Wan};
+use regent_chaos::wan::relays::{LinkSpec, Relays};
 use regent_chaos::workload::{Account, Clients, Table, Workload};
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -72,7 +72,7 @@ fn home() -> tempfile::TempDir {
 }
 
 /// The standby streams over a link from a region of its own.
-fn primary_and_standby(home: &Path, wan: &Wan) -> [Server; 2] {
+fn primary_and_standby(home: &Path, wan: &Relays) -> [Server; 2] {
     let [a, b] = ["a", "b"].map(|name| Server { dir: home.join(name), port: free_port() });
     run(home, "initdb", &["-D", a.dir.to_str().unwrap(), "-U", "demo", "-A", "trust", "--no-sync"]);
     a.start(home);
@@ -86,7 +86,7 @@ fn primary_and_standby(home: &Path, wan: &Wan) -> [Server; 2] {
     [a, b]
 }
 
-fn link(wan: &Wan, from: &str, to: &str, server: &Server) -> SocketAddr {
+fn link(wan: &Relays, from: &str, to: &str, server: &Server) -> SocketAddr {
     let round_trip = Duration::from_millis(20);
     let (from, to) = (from.to_string(), to.to_string());
     wan.link(LinkSpec { from, to, listen: LOCAL, target: server.address(), round_trip }).unwrap()
@@ -108,7 +108,7 @@ fn acknowledged(writes: &[Write], instance: usize) -> usize {
 async fn lost_rows_are_counted_and_found_in_the_old_log() {
     let home = home();
     let path = home.path().canonicalize().unwrap();
-    let wan = Wan::start().unwrap();
+    let wan = Relays::start().unwrap();
     let [primary, standby] = primary_and_standby(&path, &wan);
     let account = Account { user: "demo".into(), password: String::new(), database: "postgres".into() };
     run(

@@ -1,5 +1,5 @@
 //! Three regions of real processes on one machine: in each a node, an agent and its Postgres, joined only by the
-//! links of a [`Wan`]. Nothing is left behind, whatever ends the run: see [`run_dir`].
+//! links of [`Relays`]. Nothing is left behind, whatever ends the run: see [`run_dir`].
 
 pub mod admin;
 mod config;
@@ -22,7 +22,7 @@ use rand::Rng;
 
 use crate::clock::now_ns;
 use crate::shim::{Library, Shim};
-use crate::wan::{LinkSpec, Wan};
+use crate::wan::relays::{LinkSpec, Relays};
 use config::RegionConfig;
 use run_dir::{Programs, RunDir};
 use topology::{REGIONS, RoundTrips, address, instance};
@@ -35,7 +35,7 @@ const PORTS: std::ops::Range<u16> = 15_000..31_000;
 pub struct Cluster {
     // Dropped in this order: first what writes into the run's directory, at last the directory.
     regions: Vec<Region>,
-    wan: Wan,
+    wan: Relays,
     run: RunDir,
     programs: Programs,
     /// As they were asked for.
@@ -80,7 +80,7 @@ impl Cluster {
     }
 
     fn make(programs: Programs, round_trips: RoundTrips) -> anyhow::Result<Cluster> {
-        let (run, wan) = (RunDir::create(&programs)?, Wan::start()?);
+        let (run, wan) = (RunDir::create(&programs)?, Relays::start()?);
         let mut taken = BTreeSet::new();
         let mut servers = Vec::new();
         for region in 0..REGIONS.len() {
@@ -154,7 +154,7 @@ impl Cluster {
     }
 
     /// The links.
-    pub fn wan(&self) -> &Wan {
+    pub fn wan(&self) -> &Relays {
         &self.wan
     }
 
@@ -364,7 +364,7 @@ impl Drop for Cluster {
 }
 
 fn open_link(
-    wan: &Wan,
+    wan: &Relays,
     round_trips: &RoundTrips,
     from: usize,
     to: usize,

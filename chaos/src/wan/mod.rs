@@ -1,109 +1,169 @@
-//! A wide area network in user space: relays on loopback that delay, and on demand swallow, what passes.
+//! Distances between processes of one machine, in two kinds.
 //!
-//! Each [`LinkSpec`] is one ordered pair: how processes of region `from` reach one server of region `to`. The
-//! link listens on a port of its own and forwards to the server. Each direction is delayed by half the round
-//! trip: a chunk is stamped when it is read and written no earlier than stamp + half. Order is kept, chunks
-//! are neither merged nor split on purpose, and buffering is bounded, so a slow reader slows its writer down.
+//! A [`Wan`] is a network of its own: each region is a network namespace, a TUN device leads out of it, and one thread carries
+//! every IP packet from one to another, delays it, and loses it, as the [`Terms`] of each ordered pair say. Whatever is run in
+//! a region needs to know nothing of it. [`Relays`](relays::Relays) need no privilege and delay TCP alone, connection by
+//! connection, for programs that are told to go through them.
 //!
-//! What differs from a real link, said aloud:
-//! - A client's `connect` returns at once, because the kernel accepts for the relay. The handshake is charged
-//!   to what follows instead: the server sees the connection 1.5 round trips after the client asked, and the
-//!   client's first bytes with it, exactly as over a real link. A refused connection is a reset at that time
-//!   (a real refusal takes one round trip).
-//! - A cut link holds what is under way and delivers it on heal, as TCP would by sending again, but without
-//!   waiting for a retransmission timer. After [`Wan::restore`] (the region had lost its power) nothing that
-//!   was under way is delivered: old connections are reset, as a host that has rebooted would answer.
-//! - A connection opened while the link is cut is accepted and never answered, and is reset on heal.
+//! ```text
+//!  region a                    the forwarder's thread                     region b
+//!  process ── kernel ── wan0 ──► Link a to b: lost? due when? ──► heap ──► wan0 ── kernel ── process
+//! ```
 //!
-//! The relays run on one OS thread of their own, at real-time priority where that is allowed (a network has
-//! no share in its hosts' processors), and measure their own lateness: see [`Lateness`].
+//! What is relied on:
+//! - **A delay is never shorter than it was asked for**; how much longer it was is measured, and a run whose emulator
+//!   was late is not valid: see [`Lateness`].
+//! - **Packets of one way keep their order** unless the terms say otherwise.
+//! - **When [`Wan::cut`] returns nothing passes any more**, also nothing of what was under way.
+//! - **Nothing is left behind.** Devices go with the process. Names of namespaces and what runs in them are removed at the end,
+//!   and after a SIGKILL by the next run ([`namespace`]).
+//!
+//! What is not here: anything that knows what is carried. Nor IPv6, nor links that share a bottleneck: each way has its own rate.
 
-mod connection;
+pub mod command;
+mod forwarder;
 mod lateness;
-mod relay;
+pub mod link;
 #[cfg(test)]
-mod tests;
-mod timer;
+mod link_tests;
+mod namespace;
+mod priority;
+pub mod privilege;
+mod region;
+pub mod relays;
+pub mod stand_alone;
+pub mod terms;
+pub mod topology;
+mod tun;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc as reply;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use tokio::sync::mpsc;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
-pub use lateness::{Lateness, LatenessReport};
-use relay::Command;
+use command::Which;
+use forwarder::{Forwarder, Order};
+pub use lateness::{LIMIT_MS, Lateness, LatenessReport};
+use link::{Counts, Link};
+use namespace::Names;
+pub use region::{Refused, Region};
+use terms::{Change, Terms};
+use topology::{NoRegion, Topology};
 
-/// One ordered pair: processes in `from` reach the server `target`, which is in region `to`.
-#[derive(Clone, Debug)]
-pub struct LinkSpec {
-    /// Region whose processes use this link.
-    pub from: String,
-    /// Region of the server.
-    pub to: String,
-    /// Loopback address that the link listens on (the port is chosen).
-    pub listen: IpAddr,
-    /// The server.
-    pub target: SocketAddr,
-    /// Time there and back.
-    pub round_trip: Duration,
+/// Why there is no network.
+#[derive(Debug, thiserror::Error)]
+pub enum NotStarted {
+    /// This user may not.
+    #[error(transparent)]
+    Missing(#[from] privilege::Missing),
+    /// A region cannot be made.
+    #[error(transparent)]
+    Region(#[from] Refused),
+    /// No thread, or no descriptor.
+    #[error("cannot start the forwarder")]
+    Forwarder(#[from] io::Error),
 }
 
-/// Handle of the relay thread; dropping it closes every link.
+/// One way of a link, as it is now.
+#[derive(Clone, Debug)]
+pub struct LinkReport {
+    /// Sender's region.
+    pub from: String,
+    /// Receiver's region.
+    pub to: String,
+    /// What it is like.
+    pub terms: Terms,
+    /// Whether nothing passes.
+    pub cut: bool,
+    /// What has passed since the start.
+    pub counts: Counts,
+}
+
+/// A running network. Dropping it ends whatever runs in its regions, and removes them.
 pub struct Wan {
-    commands: mpsc::UnboundedSender<Command>,
+    topology: Topology,
+    regions: Vec<Region>,
+    removed: Vec<String>,
+    orders: Sender<Order>,
+    wake: Arc<EventFd>,
     lateness: Arc<Lateness>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Wan {
-    /// Starts the relay thread, without links.
-    pub fn start() -> io::Result<Wan> {
-        let (commands, inbox) = mpsc::unbounded_channel();
+    /// Removes what runs that were killed have left, and makes a network. Chance is from `seed`.
+    pub fn start(topology: Topology, seed: u64) -> Result<Wan, NotStarted> {
+        privilege::check()?;
+        let names = Names::lock();
+        let removed = names.as_ref().map(Names::sweep).unwrap_or_default();
+        let run = run_id();
+        let made = topology.regions().iter().enumerate();
+        let made = made.map(|(place, name)| Region::make(name, place, &run, names.as_ref()));
+        let (regions, tuns): (Vec<_>, Vec<_>) = made.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+        let links = topology.links().map(|(way, terms)| (way, Link::new(terms, seed, way))).collect();
+        let (orders, inbox) = mpsc::channel();
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = Arc::new(EventFd::from_flags(flags).map_err(io::Error::from)?);
         let lateness = Arc::new(Lateness::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let measured = lateness.clone();
-        let thread = std::thread::Builder::new()
-            .name("wan".into())
-            .spawn(move || runtime.block_on(relay::run(inbox, measured)))?;
-        Ok(Wan { commands, lateness, thread: Some(thread) })
+        let forwarder = Forwarder::new(tuns, links, lateness.clone(), inbox, wake.clone());
+        let thread = std::thread::Builder::new().name("wan".into()).spawn(move || forwarder.run())?;
+        Ok(Wan { topology, regions, removed, orders, wake, lateness, thread: Some(thread) })
     }
 
-    /// Opens a link and says where it listens.
-    pub fn link(&self, spec: LinkSpec) -> io::Result<SocketAddr> {
-        self.ask(|reply| Command::Link { spec, reply })
+    /// In the order of the topology.
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
     }
 
-    /// Black-holes every link to and from `region`. When this returns, no byte, close or reset passes any more.
-    pub fn cut(&self, region: &str) {
-        self.ask(|reply| Command::Cut { region: region.into(), reply });
+    /// One of them.
+    pub fn region(&self, name: &str) -> Result<&Region, NoRegion> {
+        self.topology.place(name).map(|place| &self.regions[place])
     }
 
-    /// Undoes [`Wan::cut`]; what was under way arrives now.
-    pub fn heal(&self, region: &str) {
-        self.ask(|reply| Command::Heal { region: region.into(), power_lost: false, reply });
+    /// Namespaces that runs which were killed had left, and that are gone.
+    pub fn removed(&self) -> &[String] {
+        &self.removed
     }
 
-    /// Black-holes one link, by the address it listens on.
-    pub fn cut_link(&self, listen: SocketAddr) {
-        self.ask(|reply| Command::CutLink { listen, cut: true, reply });
+    /// Other terms, for packets from now on.
+    pub fn change(&self, which: &Which, change: Change) -> Result<(), NoRegion> {
+        let ways = which.ways(&self.topology)?;
+        self.ask(|done| Order::Change(ways, change, done));
+        Ok(())
     }
 
-    /// Undoes [`Wan::cut_link`]; what was under way arrives now.
-    pub fn heal_link(&self, listen: SocketAddr) {
-        self.ask(|reply| Command::CutLink { listen, cut: false, reply });
+    /// Nothing passes when this has returned, and what was under way is lost.
+    pub fn cut(&self, which: &Which) -> Result<(), NoRegion> {
+        let ways = which.ways(&self.topology)?;
+        self.ask(|done| Order::Cut(ways, done));
+        Ok(())
     }
 
-    /// Undoes [`Wan::cut`] for a region whose processes were all killed meanwhile: connections from before are
-    /// reset and nothing they held is delivered.
-    pub fn restore(&self, region: &str) {
-        self.ask(|reply| Command::Heal { region: region.into(), power_lost: true, reply });
+    /// Undoes every cut of these ways, whatever command made it.
+    pub fn heal(&self, which: &Which) -> Result<(), NoRegion> {
+        let ways = which.ways(&self.topology)?;
+        self.ask(|done| Order::Heal(ways, done));
+        Ok(())
     }
 
-    /// How late the relays were since the start or the last [`Wan::forget_lateness`].
+    /// Every way, as it is now.
+    pub fn links(&self) -> Vec<LinkReport> {
+        let name = |place: usize| self.topology.regions()[place].clone();
+        let links = self.ask(Order::Report).into_iter();
+        let report = links.map(|(way, terms, cut, counts)| LinkReport {
+            from: name(way.from),
+            to: name(way.to),
+            terms,
+            cut,
+            counts,
+        });
+        report.collect()
+    }
+
+    /// How late the forwarder was since the start or the last [`Wan::forget_lateness`].
     pub fn lateness(&self) -> LatenessReport {
         self.lateness.report()
     }
@@ -113,19 +173,30 @@ impl Wan {
         self.lateness.forget();
     }
 
-    fn ask<T>(&self, command: impl FnOnce(reply::Sender<T>) -> Command) -> T {
-        let (sender, receiver) = reply::channel();
-        self.commands.send(command(sender)).expect("the relay thread lives as long as its handle");
-        receiver.recv().expect("the relay thread answers every command")
+    fn ask<T>(&self, order: impl FnOnce(Sender<T>) -> Order) -> T {
+        let (sender, receiver) = mpsc::channel();
+        self.tell(order(sender));
+        receiver.recv().expect("the forwarder answers every order and lives as long as its handle")
+    }
+
+    fn tell(&self, order: Order) {
+        // Fails only when the thread has gone, which whoever waits for an answer hears.
+        let _ = self.orders.send(order);
+        let _ = self.wake.write(1);
     }
 }
 
 impl Drop for Wan {
     fn drop(&mut self) {
-        // Only fails when the thread has already gone, which is what is wanted.
-        let _ = self.commands.send(Command::Stop);
+        self.tell(Order::Stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
+}
+
+/// Of this network alone, as long as this process lives.
+fn run_id() -> String {
+    static NETWORKS: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), NETWORKS.fetch_add(1, Ordering::Relaxed))
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{LinkSpec, Wan};
+use super::{LinkSpec, Relays};
 
 const ROUND_TRIP: Duration = Duration::from_millis(60);
 const SLACK: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ fn echo(mut stream: TcpStream) {
     }
 }
 
-fn a_to_b(wan: &Wan, target: SocketAddr, round_trip: Duration) -> SocketAddr {
+fn a_to_b(wan: &Relays, target: SocketAddr, round_trip: Duration) -> SocketAddr {
     let listen = Ipv4Addr::LOCALHOST.into();
     wan.link(LinkSpec { from: "a".into(), to: "b".into(), listen, target, round_trip }).unwrap()
 }
@@ -60,7 +60,7 @@ fn assert_silent(stream: &mut TcpStream, time: Duration) {
 
 #[test]
 fn a_round_trip_takes_its_time_and_a_first_one_two() {
-    let wan = Wan::start().unwrap();
+    let wan = Relays::start().unwrap();
     let mut stream = connect(a_to_b(&wan, server(echo), ROUND_TRIP));
     let first = ping(&mut stream);
     assert!(first >= 2 * ROUND_TRIP && first < 2 * ROUND_TRIP + SLACK, "with the handshake: {first:?}");
@@ -73,7 +73,7 @@ fn a_round_trip_takes_its_time_and_a_first_one_two() {
 
 #[test]
 fn a_close_arrives_half_a_round_trip_later_and_a_refusal_is_a_reset() {
-    let wan = Wan::start().unwrap();
+    let wan = Relays::start().unwrap();
     let mut stream = connect(a_to_b(&wan, server(drop), ROUND_TRIP));
     let start = Instant::now();
     assert_eq!(stream.read(&mut [0; 4]).unwrap(), 0);
@@ -86,7 +86,7 @@ fn a_close_arrives_half_a_round_trip_later_and_a_refusal_is_a_reset() {
 
 #[test]
 fn a_cut_is_silent_and_what_was_under_way_arrives_after_it() {
-    let wan = Wan::start().unwrap();
+    let wan = Relays::start().unwrap();
     let link = a_to_b(&wan, server(echo), ROUND_TRIP);
     let mut open = connect(link);
     ping(&mut open);
@@ -105,7 +105,7 @@ fn a_cut_is_silent_and_what_was_under_way_arrives_after_it() {
 
 #[test]
 fn a_death_behind_a_cut_is_not_heard_until_power_returns() {
-    let wan = Wan::start().unwrap();
+    let wan = Relays::start().unwrap();
     // Speaks its last words, then closes, half a second after it was connected: by then the link is cut.
     let link = a_to_b(
         &wan,
@@ -132,7 +132,7 @@ fn a_death_behind_a_cut_is_not_heard_until_power_returns() {
 
 #[test]
 fn a_link_opened_to_a_cut_region_is_cut() {
-    let wan = Wan::start().unwrap();
+    let wan = Relays::start().unwrap();
     wan.cut("b");
     let mut stream = connect(a_to_b(&wan, server(echo), Duration::ZERO));
     stream.write_all(b"ping").unwrap();
@@ -142,7 +142,7 @@ fn a_link_opened_to_a_cut_region_is_cut() {
 #[test]
 fn order_is_kept_and_a_slow_reader_slows_the_writer_down() {
     const TOTAL: usize = 64 * 1024 * 1024;
-    let wan = Wan::start().unwrap();
+    let wan = Relays::start().unwrap();
     let mut writer = connect(a_to_b(&wan, server(echo), Duration::from_millis(10)));
     let mut reader = writer.try_clone().unwrap();
     let (progress, written) = std::sync::mpsc::channel();
@@ -164,7 +164,7 @@ fn order_is_kept_and_a_slow_reader_slows_the_writer_down() {
 
 #[test]
 fn a_link_is_cut_alone_and_stays_so_whatever_befalls_its_region() {
-    let wan = Wan::start().unwrap();
+    let wan = Relays::start().unwrap();
     let (one, other) = (server(echo), server(echo));
     let (cut, whole) = (a_to_b(&wan, one, ROUND_TRIP), a_to_b(&wan, other, ROUND_TRIP));
     let (mut silent, mut heard) = (connect(cut), connect(whole));

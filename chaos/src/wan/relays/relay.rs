@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::Sender as Reply;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use super::connection::{self, Path};
 use super::timer::Timer;
 use super::{Lateness, LinkSpec};
-
-const TICK: Duration = Duration::from_millis(5);
+use crate::wan::lateness::TICK;
+use crate::wan::priority;
 
 pub(super) enum Command {
     Link { spec: LinkSpec, reply: Reply<io::Result<SocketAddr>> },
@@ -48,7 +48,7 @@ struct Relay {
 }
 
 pub(super) async fn run(mut inbox: mpsc::UnboundedReceiver<Command>, lateness: Arc<Lateness>) {
-    raise_priority();
+    priority::raise();
     tokio::spawn(tick(lateness.clone()));
     let mut relay = Relay { links: Vec::new(), cut: BTreeSet::new(), lateness };
     while let Some(command) = inbox.recv().await {
@@ -105,17 +105,5 @@ async fn tick(lateness: Arc<Lateness>) {
         let due = Instant::now() + TICK;
         timer.until(due).await.expect("waiting on a timerfd");
         lateness.tick(due.elapsed());
-    }
-}
-
-/// Real-time priority, else the best niceness there is, else none: the measured lateness tells how well it went.
-fn raise_priority() {
-    let lowest_real_time = libc::sched_param { sched_priority: 1 };
-    // SAFETY: plain system calls on the calling thread; the parameter outlives the call.
-    unsafe {
-        let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-        if libc::sched_setscheduler(0, policy, &lowest_real_time) != 0 {
-            libc::setpriority(libc::PRIO_PROCESS, 0, -20);
-        }
     }
 }
