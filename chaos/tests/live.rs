@@ -17,6 +17,8 @@ mod command;
 mod frozen;
 #[path = "live/gray.rs"]
 mod gray;
+#[path = "live/inplace.rs"]
+mod inplace;
 #[path = "live/lost.rs"]
 mod lost;
 #[path = "live/modes.rs"]

@@ -11,8 +11,8 @@ use regent_core::message::Role;
 use regent_core::quorum::Electorate;
 use regent_core::state::{Change, Group};
 use regent_proto::api::{
-    Assignment, Drain, GroupStatus, InstanceStatus, NewElectorate, NewGroup, NewMode, Status, Switchover,
-    SwitchoverPlan,
+    Assignment, Drain, GroupStatus, InstanceStatus, NewElectorate, NewGroup, NewMode, Restart, RestartPlan,
+    Status, Switchover, SwitchoverPlan,
 };
 use std::time::Duration;
 
@@ -79,6 +79,23 @@ impl Client {
     /// [`Error::Refused`] says why it would be refused; [`Error::NotFound`] names what there is.
     pub async fn plan_switchover(&self, wish: &Switchover) -> Result<SwitchoverPlan, Error> {
         self.connection.read(|attempt| wire::plan_switchover(attempt, wish.clone())).await
+    }
+
+    /// Restarts an instance's Postgres; returns what was done when it is again what it was. No commit fails in a restart of a
+    /// standby; in one of a primary they wait. The deadline of the call has to be longer than [`Restart::wait`].
+    ///
+    /// # Errors
+    /// [`Error::Refused`] says why it cannot be done, or why it was called off; [`Error::NotFound`] names what there is.
+    pub async fn restart(&self, wish: &Restart) -> Result<RestartPlan, Error> {
+        self.connection.write(|attempt| wire::restart(attempt, wish.clone())).await
+    }
+
+    /// What a restart would do. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] says why it would be refused; [`Error::NotFound`] names what there is.
+    pub async fn plan_restart(&self, wish: &Restart) -> Result<RestartPlan, Error> {
+        self.connection.read(|attempt| wire::plan_restart(attempt, wish.clone())).await
     }
 
     /// Drains a region, or ends that; returns all drained regions when it is in the log. Its primaries are moved out from

@@ -57,8 +57,9 @@ pub use leadership::{Client, Event};
 pub use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName, Revision};
 pub use regent_core::quorum::Electorate;
 pub use regent_core::replication::{Mode, Policy};
+pub use regent_core::restart::How;
 pub use regent_core::state::{Change, Group};
 pub use regent_proto::api::{
     Assignment, Consistency, Forecast, GroupStatus, InstanceStatus, NewGroup, NewMode, NodeStatus, Primary,
-    Status, Switching, Switchover, SwitchoverPlan,
+    Restart, RestartPlan, Status, Switching, Switchover, SwitchoverPlan,
 };

@@ -4,8 +4,8 @@ use futures::{Stream, StreamExt};
 use regent_core::ids::{GroupName, NodeId, RegionName};
 use regent_core::state::{Change, Group};
 use regent_proto::api::{
-    Assignment, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Status, Switchover, SwitchoverPlan,
-    Told, WatchQuery,
+    Assignment, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Restart, RestartPlan, Status,
+    Switchover, SwitchoverPlan, Told, WatchQuery,
 };
 use regent_proto::convert::{ConvertError, regions};
 use regent_proto::v1::admin_client::AdminClient;
@@ -108,6 +108,16 @@ pub(crate) async fn switchover(attempt: Attempt, wish: Switchover) -> Result<Ass
 
 pub(crate) async fn plan_switchover(attempt: Attempt, wish: Switchover) -> Result<SwitchoverPlan, Fault> {
     let answer = attempt.admin().plan_switchover(attempt.request(wish.into())).await?;
+    Ok(answer.into_inner().try_into()?)
+}
+
+pub(crate) async fn restart(attempt: Attempt, wish: Restart) -> Result<RestartPlan, Fault> {
+    let answer = attempt.admin().restart(attempt.request(wish.into())).await?;
+    Ok(answer.into_inner().try_into()?)
+}
+
+pub(crate) async fn plan_restart(attempt: Attempt, wish: Restart) -> Result<RestartPlan, Fault> {
+    let answer = attempt.admin().plan_restart(attempt.request(wish.into())).await?;
     Ok(answer.into_inner().try_into()?)
 }
 

@@ -399,6 +399,79 @@ async fn a_dry_run_says_what_would_be_done_and_asks_for_nothing() {
 }
 
 #[tokio::test]
+async fn a_restart_says_what_it_will_do_and_asks() {
+    let node = node_with(healthy()).await;
+    let (primary, standby) = ("orders-us-east", "orders-us-west");
+    let refused = regent(&node, &["restart", primary]).await;
+    assert_eq!((refused.exit, refused.err.contains("--yes")), (Exit::Usage, true), "{}", refused.err);
+    let somebody = Terminal { interactive: true, ..PLAIN };
+    let no = regent_at(&node.endpoint(), &["restart", primary], somebody, "n\n").await;
+    assert_eq!(no.exit, Exit::Refused);
+    let words = "orders: orders-us-east stays primary and is restarted in place. Commits wait for about 420 ms meanwhile. It is \
+                 needed for shared_buffers.\n";
+    assert!(no.err.starts_with(words), "{}", no.err);
+    let dry = regent(&node, &["restart", standby, "--dry-run"]).await;
+    assert_eq!((dry.exit, dry.out.as_str()), (Exit::Ok, "nothing was changed\n"));
+    assert!(dry.err.ends_with("as the standby it is; no commit waits.\n"), "{}", dry.err);
+    let none = regent(&node, &["restart", standby, "--pending", "--yes"]).await;
+    let words = "no parameter of orders-us-west waits for a restart: nothing to do\n";
+    assert_eq!((none.exit, none.out.as_str()), (Exit::Ok, words), "{}", none.err);
+    let unknown = regent(&node, &["restart", "orders-us-north", "--yes"]).await;
+    assert_eq!(unknown.exit, Exit::NotFound);
+    assert!(unknown.err.contains("known are orders-eu-west, orders-us-east"), "{}", unknown.err);
+    let asked = |node: &Node| -> Vec<String> {
+        node.calls().into_iter().filter(|call| call.starts_with("restart")).collect()
+    };
+    assert_eq!(asked(&node), [""; 0]);
+
+    let yes = regent(&node, &["restart", standby, "--group", "orders", "--yes"]).await;
+    assert_eq!((yes.exit, yes.out.as_str()), (Exit::Ok, "orders-us-west is restarted\n"), "{}", yes.err);
+    let pending = regent(&node, &["restart", primary, "--pending", "--wait", "1s", "--yes"]).await;
+    assert_eq!((pending.exit, pending.out.as_str()), (Exit::Ok, "orders-us-east is restarted\n"));
+    let calls = ["restart orders-us-west, wait Some(5000)", "restart orders-us-east, wait Some(1000)"];
+    assert_eq!(asked(&node), calls);
+}
+
+/// The steps as the nodes tell them, and at last how long commits waited.
+#[tokio::test]
+async fn a_restart_shows_its_steps_and_the_pause() {
+    let step = |step: v1::Step, held_ms: Option<u64>, over: bool| v1::Switching {
+        from: "orders-us-east".into(),
+        to: "orders-us-east".into(),
+        step: step.into(),
+        held_ms,
+        over,
+        ..Default::default()
+    };
+    let steps = [
+        step(v1::Step::Checkpoint, None, false),
+        step(v1::Step::Held, Some(10), false),
+        step(v1::Step::Starting, Some(100), false),
+        step(v1::Step::Restarted, Some(312), true),
+    ];
+    let said = async |format: &str| {
+        let node = node_with(healthy()).await;
+        node.inner.lock().unwrap().steps = steps.clone().into();
+        regent_at_leisure(&node, &["restart", "orders-us-east", "--yes", "-o", format]).await
+    };
+    let ran = said("table").await;
+    assert_eq!(ran.exit, Exit::Ok, "{}", ran.err);
+    let lines: Vec<&str> = ran.err.lines().filter_map(|line| Some(line.split_once(" ms  ")?.1)).collect();
+    assert_eq!(
+        lines,
+        [
+            "orders-us-east makes a checkpoint; commits pass",
+            "commits wait; its heir receives the rest",
+            "commits wait; orders-us-east starts",
+        ]
+    );
+    assert_eq!(ran.out, "orders-us-east is restarted; commits waited for about 312 ms\n");
+    let value: serde_json::Value = serde_json::from_str(&said("json").await.out).unwrap();
+    assert_eq!((&value["how"], &value["commits_waited_ms"]), (&"in_place".into(), &312.into()));
+    assert_eq!(value["pending"], serde_json::json!(["shared_buffers"]));
+}
+
+#[tokio::test]
 async fn a_switchover_at_a_time_says_that_it_waits_here() {
     let node = node_with(healthy()).await;
     let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
@@ -572,6 +645,7 @@ async fn a_wrong_command_line_exits_with_2_and_help_lists_the_codes() {
         &["status", "-o", "xml"],
         &["status", "--timeout", "0s"],
         &["switchover", "orders", "--wait", "51s"],
+        &["restart", "orders-us-east", "--wait", "51s"],
         &["leader", "transfer", "east"],
         &["electorate", "orders", "1,x"],
     ] {

@@ -132,6 +132,7 @@ fn the_status() {
         why_not: String::new(),
         trouble: "slow disk".into(),
         progress: "cloning a: 3 %".into(),
+        pending_restart: vec!["shared_buffers".into()],
         through: "b".into(),
     };
     let never = v1::InstanceStatus { name: "north".into(), region: "eu".into(), ..Default::default() };

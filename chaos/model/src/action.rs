@@ -147,7 +147,7 @@ impl Action {
                 play.world.faults.hand_overs -= 1;
                 let epoch = play.world.hosts[*at].agent.durable().acted;
                 let ticket = u64::from(play.world.faults.hand_overs);
-                let wish = HandOver { epoch, to: instance(*to), ticket, wait: WAIT };
+                let wish = HandOver { epoch, to: instance(*to), ticket, wait: WAIT, restart: false };
                 let message = ToAgent::HandOver { group: group(), wish };
                 play.host_steps(*at, agent::Event::Heard(node(0), message));
             }

@@ -41,6 +41,7 @@ impl Postgres {
             system_id: Some(7),
             gate_armed: true,
             waits: Some(Waits::default()),
+            pending_restart: Vec::new(),
             trouble: String::new(),
             warning: String::new(),
         }

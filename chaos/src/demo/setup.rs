@@ -76,7 +76,7 @@ async fn watch_over(cluster: &mut Cluster) -> anyhow::Result<()> {
     }
 }
 
-/// As the superuser, who may only come in through the unix socket: a role and a table.
+/// A role and a table.
 fn let_writers_in(cluster: &Cluster, primary: usize, account: &Account) -> anyhow::Result<()> {
     let Account { user, password, .. } = account;
     let sql = format!(
@@ -84,15 +84,23 @@ fn let_writers_in(cluster: &Cluster, primary: usize, account: &Account) -> anyho
          SET ROLE {user};\n{};\n",
         Table::CREATE,
     );
-    let (dir, port) = (cluster.run_dir().region(primary), cluster.postgres(primary).port());
+    as_superuser(cluster, primary, &sql)
+        .with_context(|| format!("cannot prepare group {GROUP} in {}", REGIONS[primary]))?;
+    Ok(())
+}
+
+/// Runs SQL in a region as the superuser, who may only come in through the unix socket. Returns what it answers, without
+/// headings.
+pub fn as_superuser(cluster: &Cluster, region: usize, sql: &str) -> anyhow::Result<String> {
+    let (dir, port) = (cluster.run_dir().region(region), cluster.postgres(region).port());
     let mut psql = Command::new(cluster.postgres_bin().join("psql"));
-    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres"]);
-    psql.arg("-h").arg(&dir).args(["-p", &port.to_string(), "-c", &sql]).current_dir(&dir);
+    psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres"]);
+    psql.arg("-h").arg(&dir).args(["-p", &port.to_string(), "-c", sql]).current_dir(&dir);
     if let Some(account) = cluster.run_dir().user() {
         psql.uid(account.uid).gid(account.gid);
     }
     let output = psql.output().context("cannot run psql")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "cannot prepare group {GROUP} in {}: {said}", REGIONS[primary]);
-    Ok(())
+    ensure!(output.status.success(), "psql in {}: {said}", REGIONS[region]);
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -7,6 +7,7 @@ use regent_core::command::Command;
 use regent_core::ids::{Epoch, InstanceName, NodeId, RegionName, Revision};
 use regent_core::message::{Solicit, ToNode};
 use regent_core::replication::{Mode, Offer, Policy, check_change};
+use regent_core::restart;
 use regent_core::switchover::{WAIT, Wish, check};
 use regent_core::tags::Tags;
 use regent_core::vote::Reason;
@@ -106,6 +107,21 @@ impl World {
         let region_of = |id| peer.state.nodes.get(&id).map(|node| node.region.clone());
         match check(known, peer.view.group(name), wish, region_of, now) {
             Ok(plan) => peer.view.ask_hand_over(name, plan.wish, now),
+            Err(why) => self.say(|_| format!("refused: {why}")),
+        }
+    }
+
+    /// A person asks the leader for a restart of an instance; where a switchover has to come first, for that.
+    pub(crate) fn restart_postgres(&mut self, who: crate::invariants::HostId) {
+        let Some(at) = self.raft.leader else { return self.say(|_| "no leader to ask".to_owned()) };
+        let now = self.local(at);
+        let me = self.hosts[who].me.clone();
+        let peer = &mut self.nodes[at];
+        let Some(known) = peer.state.groups.get(&me.group) else { return };
+        let wish = Wish { to: None, wait: WAIT, drained: &peer.state.drained };
+        let region_of = |id| peer.state.nodes.get(&id).map(|node| node.region.clone());
+        match restart::check(known, peer.view.group(&me.group), &me.instance, wish, region_of, now) {
+            Ok(plan) => peer.view.ask_hand_over(&me.group, plan.wish, now),
             Err(why) => self.say(|_| format!("refused: {why}")),
         }
     }

@@ -74,6 +74,8 @@ pub enum Fault {
     Weather(usize, usize, Weather),
     /// A switchover is asked for.
     Switchover(usize, HostId),
+    /// A restart of an instance is asked for.
+    Restart(HostId),
     /// Another electorate is asked for, a bit for each node.
     Electorate(usize, u64),
     /// Another mode is asked for.
@@ -142,6 +144,7 @@ impl World {
             Fault::Switchover(of, to) => {
                 format!("a switchover of {} to {} is asked for", group(*of), who(*to))
             }
+            Fault::Restart(at) => format!("a restart of {} is asked for", who(*at)),
             Fault::Electorate(of, bits) => {
                 let members: Vec<String> = members(*bits).map(node).collect();
                 format!("the electorate of {} shall be {}", group(*of), members.join(" "))
@@ -235,6 +238,7 @@ impl World {
                 let to = self.hosts[to].me.instance.clone();
                 self.switchover(of, &to);
             }
+            Fault::Restart(at) => self.restart_postgres(at),
             Fault::Electorate(of, bits) => self.wish_electorate(of, members(bits)),
             Fault::Mode(of, mode) => self.set_mode(of, mode, Policy::Block),
             Fault::Solicits(at, named, above) => self.solicit_above(at, named, above),
@@ -277,6 +281,7 @@ impl World {
             | Fault::PostgresDies(_)
             | Fault::TaskFails(_)
             | Fault::Switchover(..)
+            | Fault::Restart(..)
             | Fault::Electorate(..)
             | Fault::Mode(..)
             | Fault::Solicits(..)

@@ -72,7 +72,7 @@ impl World {
             }
             Mail::ToWitness(ToWitness::Report(report)) => {
                 peer.view.report((*report).clone(), now);
-                Event::Report(*report)
+                Event::Report(report)
             }
             Mail::ToWitness(ToWitness::Release(release)) => Event::Release(release),
             Mail::ToWitness(ToWitness::Show(certificate)) => Event::Show(certificate),

@@ -129,6 +129,7 @@ impl Postgres {
             system_id: self.system_id,
             gate_armed: true,
             waits: Some(self.waits.clone()),
+            pending_restart: Vec::new(),
             trouble: String::new(),
             warning: String::new(),
         }

@@ -21,7 +21,7 @@ pub enum Class {
     Links,
     /// Jitter, loss, duplication, reordering.
     Weather,
-    /// Switchovers.
+    /// Switchovers and restarts.
     Switchovers,
     /// Changes of electorate.
     Electorates,

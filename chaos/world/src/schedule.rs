@@ -159,7 +159,8 @@ impl Sketch<'_> {
             Class::Weather => Fault::Weather(self.region(), self.region(), self.weather()),
             Class::Switchovers => {
                 let group = self.group();
-                Fault::Switchover(group, self.host_of(group))
+                let host = self.host_of(group);
+                if self.chance.once_in(3) { Fault::Restart(host) } else { Fault::Switchover(group, host) }
             }
             Class::Electorates => Fault::Electorate(self.group(), self.electorate()),
             Class::Strays => {

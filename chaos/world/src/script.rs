@@ -134,6 +134,7 @@ impl World {
             ["kill", "agent", who] => self.kill_agent(self.host(who)),
             ["tag", who, ref tags @ ..] => self.tag(self.host(who), read_tags(tags)),
             ["restart", who] => self.restart(self.proc(who)),
+            ["restart", "postgres", "of", who] => self.restart_postgres(self.host(who)),
             ["postgres", who, "dies"] => self.postgres_dies(self.host(who)),
             ["postgres", who, "breaks"] => self.script_postgres(who, |postgres| postgres.broken = true),
             ["postgres", who, "hangs"] => self.script_postgres(who, |postgres| postgres.hung = true),

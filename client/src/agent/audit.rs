@@ -71,6 +71,18 @@ impl Audit {
                 tracing::error!(%to, "does not hand over: {why}");
                 json!({ "event": "called_off", "to": to, "reason": why })
             }
+            Note::Restarting(epoch) => {
+                tracing::warn!(%epoch, "restarting Postgres");
+                json!({ "event": "restarting", "epoch": epoch })
+            }
+            Note::Restarted(epoch) => {
+                tracing::warn!(%epoch, "Postgres is restarted");
+                json!({ "event": "restarted", "epoch": epoch })
+            }
+            Note::NotRestarted(why) => {
+                tracing::error!("the restart is called off: {why}");
+                json!({ "event": "restart_called_off", "reason": why })
+            }
             Note::Kept(tail) => {
                 let (bytes, commits, kept) = (tail.bytes(), tail.commits, &tail.kept);
                 let (timeline, from, to) = (tail.timeline, tail.from, tail.to);

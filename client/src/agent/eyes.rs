@@ -245,6 +245,7 @@ fn running(seen: postgres::Observation, recovering: bool, facts: Facts, at: Time
         system_id: seen.system_id,
         gate_armed: seen.gate_armed,
         waits: seen.synchronous.as_deref().and_then(postgres::places),
+        pending_restart: seen.pending_restart,
         standbys: seen.standbys.iter().filter_map(standby).collect(),
         trouble: String::new(),
         // A standby's slots are as full as the primary's: once is enough.

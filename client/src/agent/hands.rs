@@ -317,6 +317,9 @@ impl Kit {
     /// Of those who stream, only who is left is waited for.
     async fn stop_for(&self, without: &BTreeSet<InstanceName>) -> Result<(), PostgresError> {
         let names: Vec<String> = without.iter().map(InstanceName::to_string).collect();
+        if names.is_empty() {
+            return self.stop(Mode::Fast, CLEAN_STOP).await;
+        }
         match tokio::time::timeout(CUT, self.server.end_streams(&names)).await {
             Ok(Ok(())) => {}
             // Then the stop takes as long as they do.

@@ -89,6 +89,26 @@ pub enum Command {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Restarts an instance's Postgres as what it is: a standby; a primary in place, or after a switchover.
+    Restart {
+        /// The instance.
+        instance: InstanceName,
+        /// Its group; only needed where instances of several groups have that name.
+        #[arg(long)]
+        group: Option<GroupName>,
+        /// Only if changed parameters wait for a restart.
+        #[arg(long)]
+        pending: bool,
+        /// How long the checkpoint before it may take, while commits pass: 1ms to 50s.
+        #[arg(long, value_name = "SPAN", value_parser = wait, default_value = "5s")]
+        wait: Duration,
+        /// Say what would be done, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
     /// Moves every primary out of a region, two at a time, and keeps it free of them until `undrain`; waits for it.
     Drain {
         /// The region.

@@ -4,7 +4,7 @@ use super::args::{Args, Command, GroupCommand, LeaderCommand};
 use super::exit::Exit;
 use super::print::{Failure, Format, Session};
 use super::view::{AssignmentView, ChangeView, GroupView, LeaderView, ReplicaView, StatusView};
-use super::{changes, drain, status, switchover, words};
+use super::{changes, drain, restart, status, switchover, words};
 use crate::connection::Options;
 use crate::leadership::Client;
 use futures::StreamExt;
@@ -40,6 +40,15 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
             let (client, format, session) = (&run.client, run.format, &mut *run.session);
             let run = switchover::Run { client, patient: &patient, patience: args.timeout, format, session };
             run.run(switchover::Wish { wish, at, dry_run, yes }).await
+        }
+        Command::Restart { instance, group, pending, wait, dry_run, yes } => {
+            // The checkpoint, a stop of at most 5 s, and a start that has much to do.
+            let patient = Options { timeout: args.timeout + wait + restart::PATIENCE, ..options };
+            let patient = Client::with_options(args.endpoints, patient)?;
+            let (client, format, session) = (&run.client, run.format, &mut *run.session);
+            let wish = restart::Wish { instance, group, pending, wait, dry_run, yes };
+            let run = restart::Run { client, patient: &patient, patience: args.timeout, format, session };
+            run.run(wish).await
         }
         Command::Drain { region, wait } => {
             drain::drain(&run.client, run.format, run.session, &region, wait).await

@@ -7,6 +7,7 @@ mod drain;
 mod exit;
 mod moment;
 mod print;
+mod restart;
 mod status;
 mod switchover;
 mod table;

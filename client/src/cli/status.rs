@@ -119,6 +119,11 @@ fn section(status: &GroupStatus, terminal: Terminal) -> String {
     for instance in status.instances.iter().filter(|one| !one.progress.is_empty()) {
         text += &format!("  {}: {}\n", instance.name, clean(&instance.progress));
     }
+    for instance in status.instances.iter().filter(|one| !one.pending_restart.is_empty()) {
+        let names = list(&instance.pending_restart);
+        let names = clean(&names);
+        text += &format!("  {}: a restart is needed for: {names}\n", instance.name);
+    }
     for (name, at) in group.instances.iter().filter(|(_, at)| !at.tags.is_plain()) {
         text += &format!("  {name} is tagged {}\n", at.tags);
     }
@@ -146,8 +151,10 @@ fn facts(status: &GroupStatus) -> Vec<(&'static str, String, Tone)> {
     }
     // The last one stays in the history; one that was called off does not.
     if let Some(switching) = status.switching.as_ref().filter(|one| !one.over || !one.why.is_empty()) {
-        let words = format!("to {}, since {}: {}", switching.to, span(switching.began), step(switching));
-        facts.push(("switchover", words, Tone::Plain));
+        let restart = switching.from == switching.to;
+        let what = if restart { "of" } else { "to" };
+        let words = format!("{what} {}, since {}: {}", switching.to, span(switching.began), step(switching));
+        facts.push((if restart { "restart" } else { "switchover" }, words, Tone::Plain));
     }
     facts
 }

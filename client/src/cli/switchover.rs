@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 
 /// How often it is looked how far it is.
-const LOOK: Duration = Duration::from_millis(50);
+pub const LOOK: Duration = Duration::from_millis(50);
 /// The wall clock is looked at again and again: it may be set while the command waits.
 const NAP: Duration = Duration::from_secs(1);
 
@@ -60,7 +60,7 @@ impl Run<'_, '_> {
             return Ok(Exit::Ok);
         }
         if !yes {
-            self.confirm()?;
+            confirm(self.session)?;
         }
         if let Some(at) = at {
             self.wait_until(at).await?;
@@ -83,18 +83,6 @@ impl Run<'_, '_> {
         Ok((primary == *to || there).then_some(primary))
     }
 
-    fn confirm(&mut self) -> Result<(), Failure> {
-        if !self.session.terminal.interactive {
-            return Err(Failure::Usage(
-                "there is no terminal to ask on: add --yes to go on without asking".into(),
-            ));
-        }
-        if self.session.confirmed("Go on?")? {
-            return Ok(());
-        }
-        Err(Failure::Refused("not confirmed; nothing was changed".into()))
-    }
-
     async fn wait_until(&mut self, at: SystemTime) -> Result<(), Failure> {
         let left = || at.duration_since(SystemTime::now()).unwrap_or_default();
         self.session.remark(&format!(
@@ -111,24 +99,9 @@ impl Run<'_, '_> {
 
     /// Asks, and shows the steps until it is decided.
     async fn ask(&mut self, wish: &Switchover) -> Result<Assignment, Failure> {
-        let (client, session) = (self.client, &mut *self.session);
-        let steps = async {
-            let (start, mut shown) = (Instant::now(), None);
-            loop {
-                sleep(LOOK).await;
-                // What cannot be seen now is seen the next time; the answer does not depend on it.
-                let Ok(Some(status)) = group(client, &wish.group).await else { continue };
-                let fresh = status.switching.filter(|one| one.began <= start.elapsed() + LOOK);
-                let Some(switching) = fresh.filter(|one| shown != Some(one.step)) else { continue };
-                shown = Some(switching.step);
-                if let Err(error) = session.remark(&line(start.elapsed(), &step(&switching))) {
-                    return error;
-                }
-            }
-        };
         tokio::select! {
             decided = self.patient.switchover(wish) => Ok(decided?),
-            unwritable = steps => Err(unwritable),
+            unwritable = show_steps(self.client, self.session, &wish.group) => Err(unwritable),
         }
     }
 
@@ -163,9 +136,38 @@ impl Run<'_, '_> {
     }
 }
 
-async fn group(client: &Client, name: &GroupName) -> Result<Option<GroupStatus>, Failure> {
+/// Shows the steps of what is under way in a group, for as long as that can be written.
+pub async fn show_steps(client: &Client, session: &mut Session<'_>, of: &GroupName) -> Failure {
+    let (start, mut shown) = (Instant::now(), None);
+    loop {
+        sleep(LOOK).await;
+        // What cannot be seen now is seen the next time; the answer does not depend on it.
+        let Ok(Some(status)) = group(client, of).await else { continue };
+        let fresh = status.switching.filter(|one| one.began <= start.elapsed() + LOOK);
+        let Some(switching) = fresh.filter(|one| shown != Some(one.step)) else { continue };
+        shown = Some(switching.step);
+        if let Err(error) = session.remark(&line(start.elapsed(), &step(&switching))) {
+            return error;
+        }
+    }
+}
+
+pub async fn group(client: &Client, name: &GroupName) -> Result<Option<GroupStatus>, Failure> {
     let status = client.status(std::slice::from_ref(name)).await?;
     Ok(status.groups.into_iter().find(|one| one.group.name == *name))
+}
+
+/// Goes on only if somebody there says so.
+pub fn confirm(session: &mut Session<'_>) -> Result<(), Failure> {
+    if !session.terminal.interactive {
+        return Err(Failure::Usage(
+            "there is no terminal to ask on: add --yes to go on without asking".into(),
+        ));
+    }
+    if session.confirmed("Go on?")? {
+        return Ok(());
+    }
+    Err(Failure::Refused("not confirmed; nothing was changed".into()))
 }
 
 /// What a switchover would do.
@@ -184,8 +186,15 @@ fn words_of(plan: &SwitchoverPlan) -> String {
 /// How far a switchover is.
 pub fn step(switching: &Switching) -> String {
     let Switching { from, to, why, .. } = switching;
+    let restart = from == to;
+    let wait = if switching.held.is_some() { "commits wait; " } else { "" };
     match switching.step {
         Step::Checkpoint => format!("{from} makes a checkpoint; commits pass"),
+        Step::CatchUp if restart => "its heir comes close; commits pass".to_owned(),
+        Step::Held if restart => "commits wait; its heir receives the rest".to_owned(),
+        Step::Stopping if restart => format!("{wait}{from} stops"),
+        Step::Starting => format!("{wait}{from} starts"),
+        Step::Restarted => format!("{from} is restarted"),
         Step::CatchUp => format!("{to} comes close; commits pass"),
         Step::Held => format!("commits wait; {to} receives the rest"),
         Step::Stopping => format!("commits wait; {from} sends the rest and stops"),

@@ -4,11 +4,13 @@
 
 use super::status::problems;
 use regent_core::ids::Position;
+use regent_core::restart::How;
 use regent_core::state::{Change, Group};
 use regent_core::tags::Tags;
 use regent_core::tail::Tail;
 use regent_proto::api::{
-    Assignment, Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching, SwitchoverPlan,
+    Assignment, Forecast, GroupStatus, InstanceStatus, NodeStatus, RestartPlan, Status, Switching,
+    SwitchoverPlan,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -76,6 +78,7 @@ struct InstanceView {
     why_not: Option<String>,
     trouble: Option<String>,
     progress: Option<String>,
+    pending_restart: Vec<String>,
     receives_through: Option<String>,
     tags: TagsView,
 }
@@ -134,6 +137,17 @@ pub struct AssignmentView {
     address: Option<String>,
     revision: Option<u64>,
     age_ms: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct RestartView {
+    group: String,
+    instance: String,
+    how: String,
+    to: Option<String>,
+    commits_wait_ms: Option<u64>,
+    commits_waited_ms: Option<u64>,
+    pending: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -308,6 +322,7 @@ impl InstanceView {
             why_not: some(&instance.why_not),
             trouble: some(&instance.trouble),
             progress: some(&instance.progress),
+            pending_restart: instance.pending_restart.clone(),
             receives_through: instance.through.as_ref().map(ToString::to_string),
             tags: tags.unwrap_or_default(),
         }
@@ -401,6 +416,26 @@ impl From<&SwitchoverPlan> for PlanView {
             to: plan.to.to_string(),
             lag_bytes: plan.lag_bytes,
             commits_wait_ms: plan.pause.map(millis),
+        }
+    }
+}
+
+impl RestartView {
+    /// What would be done, or was, and how long commits waited for it.
+    pub fn of(plan: &RestartPlan, waited: Option<Duration>) -> RestartView {
+        let (how, to) = match &plan.how {
+            How::AsStandby => ("as_standby", None),
+            How::InPlace => ("in_place", None),
+            How::AfterSwitchover(to) => ("after_switchover", Some(to.to_string())),
+        };
+        RestartView {
+            group: plan.group.to_string(),
+            instance: plan.instance.to_string(),
+            how: how.to_owned(),
+            to,
+            commits_wait_ms: plan.pause.map(millis),
+            commits_waited_ms: waited.map(millis),
+            pending: plan.pending.clone(),
         }
     }
 }

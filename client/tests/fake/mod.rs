@@ -248,6 +248,26 @@ impl Admin for Service {
         Ok(Response::new(assignment(8, &to)))
     }
 
+    async fn restart(
+        &self,
+        request: Request<v1::RestartRequest>,
+    ) -> Result<Response<v1::RestartPlan>, Status> {
+        let wish = request.into_inner();
+        self.called(&format!("restart {}, wait {:?}", wish.instance, wish.wait_ms)).await?;
+        self.0.lock().unwrap().switching = true;
+        until("the steps are seen", || self.0.lock().unwrap().steps.len() <= 1).await;
+        Ok(Response::new(restart(wish)))
+    }
+
+    async fn plan_restart(
+        &self,
+        request: Request<v1::RestartRequest>,
+    ) -> Result<Response<v1::RestartPlan>, Status> {
+        let wish = request.into_inner();
+        self.called(&format!("plan restart {}", wish.instance)).await?;
+        Ok(Response::new(restart(wish)))
+    }
+
     async fn plan_switchover(
         &self,
         request: Request<v1::SwitchoverRequest>,
@@ -310,5 +330,19 @@ impl Admin for Service {
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         self.called(&format!("transfer to {}", request.into_inner().to)).await?;
         Ok(Response::new(v1::TransferLeaderResponse { term: 5 }))
+    }
+}
+
+/// Of the first, a parameter waits for a restart, which is done in place; the others are standbys.
+fn restart(wish: v1::RestartRequest) -> v1::RestartPlan {
+    let primary = wish.instance == "orders-us-east";
+    let how = if primary { v1::RestartHow::InPlace } else { v1::RestartHow::AsStandby };
+    v1::RestartPlan {
+        group: wish.group,
+        instance: wish.instance,
+        how: how.into(),
+        to: None,
+        pause_ms: primary.then_some(420),
+        pending: if primary { vec!["shared_buffers".into()] } else { Vec::new() },
     }
 }

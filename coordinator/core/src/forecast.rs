@@ -21,6 +21,8 @@ const TURN: Duration = Duration::from_millis(30);
 const RECONNECT: Duration = Duration::from_millis(20);
 /// A Postgres that has just made a checkpoint stops.
 const STOP: Duration = Duration::from_millis(50);
+/// It starts, where no start has been seen.
+const START: Duration = Duration::from_millis(300);
 /// Round trips until a standby confirms to a new primary: it connects and logs in (five), asks what that one is and for its
 /// history (two), receives the end of the old timeline and leaves it (two), begins on the new one (two), and confirms (one).
 const CONFIRMING: u32 = 12;
@@ -134,4 +136,21 @@ pub fn pause(
     let last = votes.get(majority(group.electorate.len()) - 1)?;
     let confirming = confirming(group, view, to, &region_of, |_| true, now)?;
     Some(STOP + there + *last + FLUSH + PROMOTION + RECONNECT + confirming)
+}
+
+/// How long commits will wait while one is restarted for which they wait: it stops, which takes a primary a round trip to its
+/// heir, and starts, and where commits have to be confirmed a standby comes back to confirm them.
+pub fn restart(
+    group: &Group,
+    view: &GroupView,
+    instance: &InstanceName,
+    region_of: impl Fn(NodeId) -> Option<RegionName>,
+    now: Time,
+) -> Duration {
+    let heir = group.succession.first().filter(|heir| *heir != instance);
+    let there = heir.and_then(|heir| between(group, view, instance, heir, &region_of)).unwrap_or_default();
+    let starts = view.last_report(instance).and_then(|(report, _)| report.started_in).unwrap_or(START);
+    let leads = view.current(group).1 == Some(instance);
+    let confirming = confirming(group, view, instance, &region_of, |_| true, now).filter(|_| leads);
+    STOP + there + starts + RECONNECT + confirming.unwrap_or_default()
 }

@@ -19,7 +19,7 @@
 //! | when votes decide | [`vote`], [`quorum`] |
 //! | how a promise becomes a deadline | [`lease`], [`time`] |
 //! | what an agent does with all this | [`agent`] |
-//! | what the Raft leader does in calm, and to mend | [`plan`], [`succession`], [`switchover`], [`drain`], on a [`view`] |
+//! | what the Raft leader does in calm, and to mend | [`plan`], [`succession`], [`switchover`], [`restart`], [`drain`], on a [`view`] |
 //! | what an operator wants of one instance | [`tags`] |
 //! | what a change of primary left behind | [`tail`] |
 //! | when a commit counts, and who must have it first | [`replication`] |
@@ -61,6 +61,7 @@ pub mod plan;
 pub mod quorum;
 pub mod read;
 pub mod replication;
+pub mod restart;
 pub mod state;
 pub mod succession;
 pub mod switchover;

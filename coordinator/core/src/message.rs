@@ -90,8 +90,14 @@ pub struct Report {
     /// What an operator should know though it stands in nothing's way, in words; empty when there is nothing.
     #[serde(default)]
     pub warning: String,
-    /// How far the last switchover that was asked of it is.
+    /// How far the last switchover, or restart, that was asked of it is.
     pub hand_over: Option<Progress>,
+    /// How long its Postgres took to start the last time, if its agent saw that.
+    #[serde(default)]
+    pub started_in: Option<Duration>,
+    /// Parameters that were changed and wait for a restart.
+    #[serde(default)]
+    pub pending_restart: Vec<String>,
 }
 
 /// A switchover that is asked of a primary.
@@ -105,6 +111,9 @@ pub struct HandOver {
     pub ticket: u64,
     /// How long the successor may take to come close, while commits still pass.
     pub wait: Duration,
+    /// No change of primary: `to` itself, which is asked, is to stop and to start again as what it is.
+    #[serde(default)]
+    pub restart: bool,
 }
 
 /// How far a switchover is, as the primary that hands over reports it.
@@ -132,8 +141,12 @@ pub enum Step {
     Held,
     /// Postgres stops, having sent everything; commits wait.
     Stopping,
+    /// A restart: Postgres starts again as what it was; commits wait, if that is the primary.
+    Starting,
     /// The office is given up.
     Released,
+    /// A restart: it is again what it was.
+    Restarted,
     /// It goes on as primary, commits pass.
     CalledOff,
 }
@@ -145,7 +158,9 @@ impl fmt::Display for Step {
             Step::CatchUp => "catch_up",
             Step::Held => "held",
             Step::Stopping => "stopping",
+            Step::Starting => "starting",
             Step::Released => "released",
+            Step::Restarted => "restarted",
             Step::CalledOff => "called_off",
         })
     }
@@ -154,12 +169,12 @@ impl fmt::Display for Step {
 impl Step {
     /// Whether it is under way: neither given up nor called off.
     pub fn under_way(self) -> bool {
-        !matches!(self, Step::Released | Step::CalledOff)
+        !matches!(self, Step::Released | Step::Restarted | Step::CalledOff)
     }
 
     /// Whether commits wait for it.
     pub fn holds(self) -> bool {
-        matches!(self, Step::Held | Step::Stopping)
+        matches!(self, Step::Held | Step::Stopping | Step::Starting)
     }
 }
 

@@ -95,6 +95,9 @@ mutants! {
     HandsOverUnasked: "A primary hands over after a clean stop, whether or not its successor said that it has everything.",
     StepWithoutEnd: "A step of a switchover that cannot begin is waited for without end.",
     HeldForEver: "A switchover whose successor falls back goes on holding commits.",
+    LateLookCounts: "A look at the Postgres that was stopped to be restarted counts for the one that is started.",
+    RestartLeavesTail: "A start that takes long gives the office to an heir that has not said that it has everything.",
+    RestartKeepsOffice: "A start that takes long is waited for, though an heir has everything and could follow.",
     RewoundUnkept: "A rewind begins before what only that instance has of the log is kept.",
 
     // What a commit in `sync` must wait for.

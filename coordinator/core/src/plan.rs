@@ -205,12 +205,13 @@ impl Planner<'_> {
     fn hand_over(&self) -> Option<Action> {
         let (wish, asked) = self.view.hand_over(self.group)?;
         let primary = self.view.current(self.group).1.filter(|_| self.now < asked + HAND_OVER_PATIENCE)?;
-        let heard = self.view.progress(primary).is_some_and(|progress| progress.ticket == wish.ticket);
+        let whom = if wish.restart { &wish.to } else { primary };
+        let heard = self.view.progress(whom).is_some_and(|progress| progress.ticket == wish.ticket);
         if heard {
             return None;
         }
         let message = ToAgent::HandOver { group: self.group.name.clone(), wish: wish.clone() };
-        Some(Action::Ask(self.group.name.clone(), primary.clone(), message))
+        Some(Action::Ask(self.group.name.clone(), whom.clone(), message))
     }
 
     /// When a group was not well for long enough that the witnesses themselves should have mended it.

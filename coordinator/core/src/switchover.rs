@@ -74,6 +74,22 @@ pub enum Refused {
         /// To whom.
         to: InstanceName,
     },
+    /// What is to be restarted does not run, or does not lead as it should.
+    #[error("{instance} cannot be restarted now: {why}")]
+    NotRunning {
+        /// Which.
+        instance: InstanceName,
+        /// Why not.
+        why: String,
+    },
+    /// An instance is being restarted.
+    #[error("{instance} of group {group} is being restarted; see `regent status`")]
+    Restarting {
+        /// The group.
+        group: String,
+        /// Which.
+        instance: InstanceName,
+    },
 }
 
 /// What a switchover would do.
@@ -111,9 +127,7 @@ pub fn check(
     let (epoch, primary) = view.current(group);
     let no_primary = || Refused::NoPrimary(group.name.to_string());
     let primary = primary.ok_or_else(no_primary)?;
-    if let Some(to) = under_way(group, view, now) {
-        return Err(Refused::UnderWay { group: group.name.to_string(), to });
-    }
+    refuse_second(group, view, now)?;
     if !view.well(group, now) {
         return Err(no_primary());
     }
@@ -123,20 +137,29 @@ pub fn check(
         from: primary.clone(),
         lag_bytes: report.and_then(|report| lag_bytes(group, view, report)),
         pause: pause(group, view, primary, &to, region_of, now),
-        wish: HandOver { epoch, to, ticket: now.0, wait: wish.wait },
+        wish: HandOver { epoch, to, ticket: now.0, wait: wish.wait, restart: false },
     })
 }
 
 /// To whom a switchover is under way: asked for and not heard yet, or taken up and not ended.
 pub fn under_way(group: &Group, view: &GroupView, now: Time) -> Option<InstanceName> {
-    let primary = view.current(group).1?;
-    let progress = view.progress(primary);
-    if let Some(progress) = progress.filter(|progress| progress.step.under_way()) {
+    if let Some((_, progress)) = view.changing(group, now) {
         return Some(progress.to.clone());
     }
+    let primary = view.current(group).1?;
     let (wish, asked) = view.hand_over(group)?;
+    let progress = view.progress(if wish.restart { &wish.to } else { primary });
     let ended = progress.is_some_and(|progress| progress.ticket == wish.ticket);
     (!ended && now < asked + HAND_OVER_PATIENCE).then(|| wish.to.clone())
+}
+
+/// That somebody has to wait: which change is under way.
+pub(crate) fn refuse_second(group: &Group, view: &GroupView, now: Time) -> Result<(), Refused> {
+    let Some(to) = under_way(group, view, now) else { return Ok(()) };
+    let heard = view.changing(group, now).map(|(who, progress)| *who == progress.to);
+    let restart = heard.unwrap_or_else(|| view.hand_over(group).is_some_and(|(wish, _)| wish.restart));
+    let group = group.name.to_string();
+    Err(if restart { Refused::Restarting { group, instance: to } } else { Refused::UnderWay { group, to } })
 }
 
 fn target(
@@ -268,13 +291,16 @@ impl Switching {
         };
         if let Some(progress) = report.hand_over.as_ref().filter(|_| report.instance == known.from) {
             (known.step, known.why) = (progress.step, progress.why.clone());
-            if progress.step.holds() {
+            // A standby that is restarted holds nothing.
+            if progress.step.holds() && report.claims.is_some() {
                 known.held.get_or_insert(now);
             }
         }
         let passes = report.leased && report.role == Role::Primary;
-        let there = report.instance == known.to && known.step != Step::CalledOff && known.held.is_some();
-        let here = report.instance == known.from && known.step == Step::CalledOff;
+        let moves = known.from != known.to && known.step != Step::CalledOff;
+        let there = report.instance == known.to && moves && known.held.is_some();
+        let ended = matches!(known.step, Step::CalledOff | Step::Restarted);
+        let here = report.instance == known.from && ended && known.held.is_some();
         if passes && (there || here) {
             known.passed.get_or_insert(now);
         }

@@ -231,7 +231,16 @@ impl GroupView {
         self.switching.as_ref()
     }
 
-    /// What that primary says of its switchover.
+    /// Who is heard to be in a planned change, or a restart, and to whom it leads: itself, where it is a restart.
+    pub fn changing<'a>(&'a self, group: &'a Group, now: Time) -> Option<(&'a InstanceName, &'a Progress)> {
+        let under_way = |report: &'a Report| {
+            let progress = report.hand_over.as_ref().filter(|progress| progress.step.under_way())?;
+            Some((&report.instance, progress))
+        };
+        self.all_fresh(group, now).find_map(under_way)
+    }
+
+    /// What that instance says of its switchover, or restart.
     pub fn progress(&self, primary: &InstanceName) -> Option<&Progress> {
         self.reports.get(primary)?.0.hand_over.as_ref()
     }

@@ -26,6 +26,8 @@ mod drain;
 mod forecast;
 #[path = "rules/joint.rs"]
 mod joint;
+#[path = "rules/restart.rs"]
+mod restart;
 #[path = "rules/switchover.rs"]
 mod switchover;
 #[path = "rules/tags.rs"]
@@ -265,6 +267,8 @@ fn report(name: &str, number: u64) -> Report {
         trouble: String::new(),
         hand_over: None,
         progress: String::new(),
+        started_in: None,
+        pending_restart: Vec::new(),
         through: None,
         warning: String::new(),
     }
@@ -316,7 +320,7 @@ fn of_age(state: &State) -> (Witness, Time) {
     let later = Time::ZERO + outlived(known.terms.ttl);
     witness.step(Event::Applied(Box::new(known)), Time::ZERO);
     for name in ["b", "c"] {
-        witness.step(Event::Report(report(name, 1)), later);
+        witness.step(Event::Report(Box::new(report(name, 1))), later);
     }
     (witness, later)
 }
@@ -341,7 +345,7 @@ fn an_heir_that_has_turned_to_the_primary_goes_before_one_that_has_not() {
         let (mut witness, now) = of_age(&state);
         let at = |name: &str, (followed, timeline): (u64, u32)| {
             let position = Position { timeline, ..Position::default() };
-            Event::Report(Report { followed: Epoch(followed), position, ..report(name, 2) })
+            Event::Report(Box::new(Report { followed: Epoch(followed), position, ..report(name, 2) }))
         };
         witness.step(at("b", (1, 2)), now);
         // It runs meanwhile: a time in which it did not would be nobody's silence.

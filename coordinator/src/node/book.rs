@@ -4,12 +4,13 @@ use crate::config::Config;
 use crate::raft::{Leadership, Replicated};
 use regent_core::command::Node;
 use regent_core::ids::{GroupName, NodeId};
+use regent_core::restart;
 use regent_core::state::{Rejected, State};
 use regent_core::switchover::{self, Plan, Refused, Wish};
 use regent_core::time::Time;
 use regent_core::view::View;
 use regent_core::witness::Witness;
-use regent_proto::api::Switchover;
+use regent_proto::api::{Restart, Switchover};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -60,6 +61,15 @@ impl Book {
         };
         let region_of = |id| state.nodes.get(&id).map(|node| node.region.clone());
         switchover::check(group, self.view.group(&wish.group), wanted, region_of, now)
+    }
+
+    /// What a restart would do, as this node sees it.
+    pub fn plan_restart(&self, wish: &Restart, now: Time) -> Result<restart::Plan, Refused> {
+        let state = self.state();
+        let group = state.group(&wish.group)?;
+        let wanted = Wish { to: None, wait: wish.wait.unwrap_or(switchover::WAIT), drained: &state.drained };
+        let region_of = |id| state.nodes.get(&id).map(|node| node.region.clone());
+        restart::check(group, self.view.group(&wish.group), &wish.instance, wanted, region_of, now)
     }
 
     /// The nodes as the log should have them. A node that is there already keeps its address unless this node's

@@ -6,10 +6,11 @@ use super::proposals::{Ending, Subject};
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName, NodeId};
 use regent_core::message::{ToNode, ToWitness};
+use regent_core::restart;
 use regent_core::state::Rejected;
 use regent_core::switchover::{Plan, Refused};
 use regent_core::time::Time;
-use regent_proto::api::Switchover;
+use regent_proto::api::{Restart, Switchover};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -35,6 +36,8 @@ pub(super) enum Input {
     Node(NodeId, ToNode),
     /// A switchover is wished for.
     HandOver { wish: Switchover, reply: oneshot::Sender<Result<Plan, Refused>> },
+    /// A restart is wished for.
+    Restart { wish: Restart, reply: oneshot::Sender<Result<restart::Plan, Refused>> },
     /// A proposal has ended.
     Proposed(Subject, Ending),
     /// Somebody wants to know something.
@@ -104,6 +107,13 @@ impl Handle {
     pub async fn hand_over(&self, wish: Switchover) -> Result<Result<Plan, Refused>, Stopping> {
         let (reply, answer) = oneshot::channel();
         self.send(Input::HandOver { wish, reply }).await?;
+        answer.await.map_err(|_| Stopping)
+    }
+
+    /// A restart is wished for: the leader checks it and begins to ask for it, unless a switchover has to come first.
+    pub async fn restart(&self, wish: Restart) -> Result<Result<restart::Plan, Refused>, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Input::Restart { wish, reply }).await?;
         answer.await.map_err(|_| Stopping)
     }
 

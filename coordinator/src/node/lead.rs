@@ -9,11 +9,12 @@ use regent_core::command::{Command, Instance};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
 use regent_core::message::{HandOver, Solicit, ToAgent, ToNode};
 use regent_core::plan::{Action, plan};
+use regent_core::restart;
 use regent_core::state::{Group, Rejected};
 use regent_core::switchover::{Plan, Refused};
 use regent_core::time::Time;
 use regent_core::vote::{Certificate, Vote};
-use regent_proto::api::Switchover;
+use regent_proto::api::{Restart, Switchover};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,11 +121,20 @@ impl Node {
         Ok(plan)
     }
 
-    /// The next plan asks the primary.
+    pub(super) fn restart(&mut self, wish: &Restart, now: Time) -> Result<restart::Plan, Refused> {
+        let plan = self.book.plan_restart(wish, now)?;
+        if plan.wish.restart {
+            self.begin_hand_over(&wish.group, &plan.wish, now);
+        }
+        Ok(plan)
+    }
+
+    /// The next plan asks the primary, or who is to be restarted.
     fn begin_hand_over(&mut self, group: &GroupName, asked: &HandOver, now: Time) {
-        tracing::info!("group {group}: switchover to {} is asked for", asked.to);
+        let what = if asked.restart { "restart of" } else { "switchover to" };
+        tracing::info!("group {group}: {what} {} is asked for", asked.to);
         let fields = json!({"group": group, "epoch": asked.epoch, "instance": asked.to});
-        self.audit.note_at(now, "switchover", fields);
+        self.audit.note_at(now, if asked.restart { "restart" } else { "switchover" }, fields);
         self.book.view.ask_hand_over(group, asked.clone(), now);
         self.plan_at = now;
     }

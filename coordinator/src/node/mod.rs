@@ -240,6 +240,9 @@ impl Node {
             Input::HandOver { wish, reply } => {
                 let _ = reply.send(self.hand_over(&wish, now));
             }
+            Input::Restart { wish, reply } => {
+                let _ = reply.send(self.restart(&wish, now));
+            }
             Input::Proposed(subject, ending) => self.proposals.end(&subject, ending, now),
             Input::Ask(question) => question(&self.book, now),
         }
@@ -265,7 +268,7 @@ impl Node {
         match message {
             ToWitness::Report(report) => {
                 self.book.view.report((*report).clone(), now);
-                self.step(Event::Report(*report)).await
+                self.step(Event::Report(report)).await
             }
             ToWitness::Release(release) => self.step(Event::Release(release)).await,
             ToWitness::Tail { group, tail } => {

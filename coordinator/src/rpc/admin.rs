@@ -12,7 +12,7 @@ use regent_core::ids::{GroupName, NodeId};
 use regent_core::quorum::Electorate;
 use regent_core::replication::check_change;
 use regent_core::state::{Group, Rejected};
-use regent_proto::api::{Drain, NewElectorate, NewGroup, NewMode, Switchover};
+use regent_proto::api::{Drain, NewElectorate, NewGroup, NewMode, Restart, Switchover};
 use regent_proto::convert::{name, node_id, rejection};
 use regent_proto::v1;
 use regent_proto::v1::admin_client::AdminClient;
@@ -118,6 +118,30 @@ impl Admin for Service {
         match self.turn(&request, deadline).await? {
             Turn::Pass(mut leader) => leader.plan_switchover(passed_on(request, deadline)).await,
             Turn::Here => Ok(Response::new(self.plan(wish).await?.into())),
+        }
+    }
+
+    async fn restart(
+        &self,
+        request: Request<v1::RestartRequest>,
+    ) -> Result<Response<v1::RestartPlan>, Status> {
+        let deadline = Instant::now() + patience(&request);
+        let wish: Restart = request.get_ref().clone().try_into()?;
+        match self.turn(&request, deadline).await? {
+            Turn::Pass(mut leader) => leader.restart(passed_on(request, deadline)).await,
+            Turn::Here => Ok(Response::new(self.carry_out_restart(wish, deadline).await?.into())),
+        }
+    }
+
+    async fn plan_restart(
+        &self,
+        request: Request<v1::RestartRequest>,
+    ) -> Result<Response<v1::RestartPlan>, Status> {
+        let deadline = Instant::now() + patience(&request);
+        let wish: Restart = request.get_ref().clone().try_into()?;
+        match self.turn(&request, deadline).await? {
+            Turn::Pass(mut leader) => leader.plan_restart(passed_on(request, deadline)).await,
+            Turn::Here => Ok(Response::new(self.look_at_restart(wish).await?.into())),
         }
     }
 

@@ -4,6 +4,7 @@ mod admin;
 mod confer;
 mod leadership;
 pub mod peers;
+mod restart;
 mod status;
 mod switchover;
 mod witness;

@@ -161,6 +161,7 @@ impl Look<'_> {
             why_not: why_not.unwrap_or_default(),
             trouble: report.map_or(String::new(), |report| report.trouble.clone()),
             progress: fresh.map_or(String::new(), |report| report.progress.clone()),
+            pending_restart: fresh.map_or(Vec::new(), |report| report.pending_restart.clone()),
             through: fresh.and_then(|report| report.through.clone()),
         }
     }

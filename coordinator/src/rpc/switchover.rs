@@ -92,7 +92,7 @@ async fn moved(
     }
 }
 
-fn refused(refused: Refused) -> Status {
+pub(super) fn refused(refused: Refused) -> Status {
     match &refused {
         Refused::Unknown(unknown) => rejection(unknown),
         Refused::UnknownTarget { .. } => Status::not_found(refused.to_string()),

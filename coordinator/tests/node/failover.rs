@@ -2,7 +2,10 @@
 
 use super::support::{Agent, Cluster, eventually};
 use regent_core::message::{Refusal, ToAgent};
-use regent_proto::v1::{SetElectorateRequest, SwitchoverRequest, TransferLeaderRequest};
+use regent_proto::v1::{
+    RestartHow, RestartRequest, SetElectorateRequest, SwitchoverRequest, TransferLeaderRequest,
+};
+use std::time::Duration;
 
 /// Long enough that a busy machine causes no vote by itself.
 const CALM: u64 = 3_000;
@@ -146,6 +149,35 @@ async fn a_switchover_goes_where_it_is_asked_to_from_any_node() {
     let unknown = follower.admin().await.switchover(stranger).await.unwrap_err();
     assert_eq!(unknown.code(), tonic::Code::NotFound);
     assert!(unknown.message().contains("a in r1, b in r2, c in r3"), "{unknown}");
+}
+
+/// As a standby, or as the primary it is; where that would take too long, by handing over. Each time any node may be asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_is_restarted_as_what_it_is() {
+    let cluster = Cluster::start().await;
+    let agents = calm(&cluster, CALM).await;
+    let leader = cluster.leader().await;
+    let follower = cluster.nodes.iter().find(|node| node.id != leader).unwrap();
+    let ask = async |of: &str| {
+        let request = RestartRequest { group: "g".into(), instance: of.into(), wait_ms: None };
+        follower.admin().await.restart(request).await.map(tonic::Response::into_inner)
+    };
+    assert_eq!(ask("c").await.unwrap().how(), RestartHow::AsStandby);
+    let done = ask("a").await.unwrap();
+    assert_eq!((done.how(), done.to), (RestartHow::InPlace, None));
+    agents[2].say(|words| words.restarts_not = "it will not stop".into());
+    let off = ask("c").await.unwrap_err();
+    assert_eq!(off.code(), tonic::Code::FailedPrecondition);
+    assert_eq!(off.message(), "the restart of c was called off: it will not stop");
+    assert_eq!(ask("x").await.unwrap_err().code(), tonic::Code::NotFound);
+    assert_eq!(follower.group().await.unwrap().epoch, 1, "nobody was promoted");
+
+    agents[0].say(|words| words.starts_in = Duration::from_secs(1));
+    let done =
+        eventually("a is moved", || async { ask("a").await.ok().filter(|done| done.to.is_some()) }).await;
+    assert_eq!((done.how(), done.to.as_deref()), (RestartHow::AfterSwitchover, Some("b")));
+    let after = follower.group().await.unwrap();
+    assert_eq!((after.epoch, after.primary.as_str()), (2, "b"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Who leads.
 
 use regent_core::ids::{Epoch, GroupName, InstanceName, RegionName, Revision};
+use regent_core::restart::How;
 use std::time::Duration;
 
 /// Who is primary of a group, in which epoch.
@@ -43,6 +44,21 @@ pub struct SwitchoverPlan {
     pub lag_bytes: Option<u64>,
     /// How long commits will wait, about; none while the round trips are not known.
     pub pause: Option<Duration>,
+}
+
+/// What a restart would do, or did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RestartPlan {
+    /// The group.
+    pub group: GroupName,
+    /// Which instance.
+    pub instance: InstanceName,
+    /// How.
+    pub how: How,
+    /// How long commits will wait, about; none where they do not, and while the round trips of a switchover are not known.
+    pub pause: Option<Duration>,
+    /// Parameters that wait for it.
+    pub pending: Vec<String>,
 }
 
 /// What a watcher is told.

@@ -5,9 +5,9 @@ mod answer;
 mod request;
 mod status;
 
-pub use answer::SwitchoverPlan;
 pub use answer::{Assignment, Primary, Told};
+pub use answer::{RestartPlan, SwitchoverPlan};
 pub use request::{
-    Consistency, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Switchover, WatchQuery,
+    Consistency, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Restart, Switchover, WatchQuery,
 };
 pub use status::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching};

@@ -105,6 +105,17 @@ impl Switchover {
     }
 }
 
+/// A restart of an instance's Postgres.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Restart {
+    /// The group.
+    pub group: GroupName,
+    /// Which instance.
+    pub instance: InstanceName,
+    /// How long the checkpoint before it may take while commits still pass. Default: 5 s.
+    pub wait: Option<Duration>,
+}
+
 /// Whether a region shall be without primaries.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Drain {

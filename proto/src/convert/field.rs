@@ -165,6 +165,11 @@ pub(super) fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// The same, of a span that nothing depends on: brought into what [`span`] takes, so that a report is not refused for it.
+pub(super) fn fitting_micros(span: Duration) -> u64 {
+    micros(span).clamp(1, MAX_SPAN_US)
+}
+
 /// A text for people.
 pub(super) fn text(field: &str, text: String) -> Result<String, ConvertError> {
     if text.len() <= MAX_TEXT {

@@ -1,8 +1,8 @@
 //! What agents and witnesses say to each other.
 
 use super::field::{
-    ConvertError, address, epoch, few, filled, fitting, micros, name, names, optional_name, real_epoch,
-    required, revision, span, text,
+    ConvertError, address, epoch, few, filled, fitting, fitting_micros, micros, name, names, optional_name,
+    real_epoch, required, revision, span, text,
 };
 use super::group::{tags, wire_tags};
 use super::hand_over::{asked_of, hand_over};
@@ -107,6 +107,8 @@ impl From<Report> for v1::Report {
             trouble: fitting(report.trouble),
             hand_over: report.hand_over.map(Into::into),
             progress: fitting(report.progress),
+            started_in_us: report.started_in.map(fitting_micros),
+            pending_restart: report.pending_restart.into_iter().map(fitting).collect(),
             through: report.through.map(Into::into).unwrap_or_default(),
             warning: fitting(report.warning),
         }
@@ -141,6 +143,12 @@ impl TryFrom<v1::Report> for Report {
                 .map(|progress| Progress::try_from(progress).map_err(|error| error.within("hand_over")))
                 .transpose()?,
             progress: text("progress", report.progress)?,
+            started_in: report.started_in_us.map(|got| span("started_in_us", got)).transpose()?,
+            pending_restart: report
+                .pending_restart
+                .into_iter()
+                .map(|name| text("pending_restart", name))
+                .collect::<Result<_, _>>()?,
             through: somebody("through", report.through)?,
             warning: text("warning", report.warning)?,
         })

@@ -6,7 +6,7 @@ use super::field::{ConvertError, at_most, electorate, epoch, name, number, optio
 use super::group::{mode, policy};
 use super::vote::ids;
 use crate::api::{
-    Consistency, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Switchover, WatchQuery,
+    Consistency, Drain, NewElectorate, NewGroup, NewMode, PrimaryQuery, Restart, Switchover, WatchQuery,
 };
 use crate::v1;
 use regent_core::switchover::MOST_WAIT;
@@ -107,14 +107,36 @@ impl From<Switchover> for v1::SwitchoverRequest {
 impl TryFrom<v1::SwitchoverRequest> for Switchover {
     type Error = ConvertError;
     fn try_from(wish: v1::SwitchoverRequest) -> Result<Switchover, ConvertError> {
-        let longest = u64::try_from(MOST_WAIT.as_millis()).unwrap_or(u64::MAX);
-        let wait = wish.wait_ms.map(|got| number("wait_ms", got, 1..=longest).map(Duration::from_millis));
         Ok(Switchover {
             group: name("group", wish.group)?,
             to: optional_name("to", wish.to)?,
-            wait: wait.transpose()?,
+            wait: wait(wish.wait_ms)?,
         })
     }
+}
+
+impl From<Restart> for v1::RestartRequest {
+    fn from(wish: Restart) -> v1::RestartRequest {
+        let wait_ms = wish.wait.map(millis);
+        v1::RestartRequest { group: wish.group.into(), instance: wish.instance.into(), wait_ms }
+    }
+}
+
+impl TryFrom<v1::RestartRequest> for Restart {
+    type Error = ConvertError;
+    fn try_from(wish: v1::RestartRequest) -> Result<Restart, ConvertError> {
+        Ok(Restart {
+            group: name("group", wish.group)?,
+            instance: name("instance", wish.instance)?,
+            wait: wait(wish.wait_ms)?,
+        })
+    }
+}
+
+/// How long a planned change may take before commits wait for it.
+fn wait(got: Option<u64>) -> Result<Option<Duration>, ConvertError> {
+    let longest = u64::try_from(MOST_WAIT.as_millis()).unwrap_or(u64::MAX);
+    got.map(|got| number("wait_ms", got, 1..=longest).map(Duration::from_millis)).transpose()
 }
 
 impl From<Drain> for v1::SetDrainedRequest {

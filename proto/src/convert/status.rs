@@ -134,6 +134,7 @@ impl From<InstanceStatus> for v1::InstanceStatus {
             why_not: instance.why_not,
             trouble: instance.trouble,
             progress: instance.progress,
+            pending_restart: instance.pending_restart,
             through: text_of(instance.through),
         }
     }
@@ -158,6 +159,7 @@ impl TryFrom<v1::InstanceStatus> for InstanceStatus {
             why_not: wire.why_not,
             trouble: wire.trouble,
             progress: wire.progress,
+            pending_restart: wire.pending_restart,
             through: somebody("through", wire.through)?,
         })
     }

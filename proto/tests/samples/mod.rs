@@ -141,8 +141,9 @@ pub fn report() -> impl Strategy<Value = Report> {
     let epochs = (option::of(epoch()), any_epoch(), any_epoch(), any_epoch(), any_epoch());
     let flags = any::<(bool, bool, bool, bool, Option<u64>, u32)>();
     let through = option::of(instance_name());
-    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), through).prop_map(
-        |(who, epochs, flags, trouble, hand_over, offer, through)| {
+    let starts = option::of(span());
+    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), through, starts).prop_map(
+        |(who, epochs, flags, trouble, hand_over, offer, through, started_in)| {
             let (group, instance, seq, role, position) = who;
             let (claims, seen, acted, declined, followed) = epochs;
             let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
@@ -166,6 +167,8 @@ pub fn report() -> impl Strategy<Value = Report> {
                 detached: followed,
                 rtt_us,
                 progress: trouble.chars().rev().collect(),
+                started_in,
+                pending_restart: trouble.split_whitespace().map(str::to_owned).collect(),
                 warning: trouble.chars().skip(1).collect(),
                 through,
                 trouble,
@@ -176,12 +179,8 @@ pub fn report() -> impl Strategy<Value = Report> {
 }
 
 fn hand_over() -> impl Strategy<Value = HandOver> {
-    (epoch(), instance_name(), any::<u64>(), span()).prop_map(|(epoch, to, ticket, wait)| HandOver {
-        epoch,
-        to,
-        ticket,
-        wait,
-    })
+    let wish = (epoch(), instance_name(), any::<u64>(), span(), any::<bool>());
+    wish.prop_map(|(epoch, to, ticket, wait, restart)| HandOver { epoch, to, ticket, wait, restart })
 }
 
 fn progress() -> impl Strategy<Value = Progress> {
@@ -190,6 +189,8 @@ fn progress() -> impl Strategy<Value = Progress> {
         Step::CatchUp,
         Step::Held,
         Step::Stopping,
+        Step::Starting,
+        Step::Restarted,
         Step::Released,
         Step::CalledOff,
     ]);

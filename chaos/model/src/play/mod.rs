@@ -107,7 +107,7 @@ impl<'a> Play<'a> {
                     match message {
                         ToWitness::Hello { .. } | ToWitness::Tail { .. } => {}
                         ToWitness::Report(report) => {
-                            self.node_steps(place_of(to), witness::Event::Report(*report))
+                            self.node_steps(place_of(to), witness::Event::Report(report))
                         }
                         ToWitness::Release(release) => {
                             self.node_steps(place_of(to), witness::Event::Release(release))

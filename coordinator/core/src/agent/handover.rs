@@ -32,7 +32,8 @@
 //! A checkpoint and a stop end by themselves once they run; whether they can begin is not certain, for another task may be
 //! under way or fail again and again. So every step has a time after which all is called off.
 
-use super::postgres::{Task, Upstream};
+use super::office::START_PATIENCE;
+use super::postgres::Task;
 use super::{Agent, Effect, Note};
 use crate::ids::{InstanceName, Lsn};
 use crate::message::{HandOver, Progress, Role, Step};
@@ -45,9 +46,9 @@ use std::time::Duration;
 /// A checkpoint that took longer is followed by another: much has become dirty meanwhile.
 const LONG_CHECKPOINT: Duration = Duration::from_secs(1);
 /// WAL, in bytes, that the successor may lack when commits begin to wait.
-const CLOSE: u64 = 16 << 20;
+pub(super) const CLOSE: u64 = 16 << 20;
 /// WAL that it may lack when Postgres begins to stop, which sends the rest: some milliseconds of a busy primary's.
-const NEAR: u64 = 1 << 20;
+pub(super) const NEAR: u64 = 1 << 20;
 /// How long commits wait for the successor to come near, at most: the gate refuses them after a second.
 const HOLD: Duration = Duration::from_millis(500);
 /// How long a successor may take to say that it has everything, from when Postgres has stopped: it was sent it before.
@@ -74,6 +75,11 @@ pub(super) struct HandingOver {
 }
 
 impl HandingOver {
+    /// When its present step began.
+    pub fn since(&self) -> Time {
+        self.since
+    }
+
     /// What the reports say of it.
     pub fn progress(&self) -> Progress {
         let HandOver { ticket, to, .. } = self.wish.clone();
@@ -93,15 +99,26 @@ impl Agent {
     }
 
     pub(super) fn asked_to_hand_over(&mut self, wish: HandOver, now: Time, out: &mut Vec<Effect>) {
+        if wish.restart {
+            return self.asked_to_restart(wish, now, out);
+        }
         let running = self.postgres.seen.role == Role::Primary;
         // The leader asks until it sees that it was heard: also of what was called off meanwhile.
-        let known = self.hand_over.as_ref().is_some_and(|known| known.wish.ticket == wish.ticket);
-        if self.office() != Some(wish.epoch) || self.handing_over().is_some() || known || !running {
+        if self.office() != Some(wish.epoch) || self.handing_over().is_some() || self.knows(&wish) || !running
+        {
             return;
         }
         out.push(Effect::Note(Note::HandingOver(wish.epoch, wish.to.clone())));
-        let until = now + wish.wait;
-        let (step, why) = (Step::Checkpoint, String::new());
+        self.take_up(wish, Step::Checkpoint, now);
+    }
+
+    /// Whether that was taken up before, and perhaps called off.
+    pub(super) fn knows(&self, wish: &HandOver) -> bool {
+        self.hand_over.as_ref().is_some_and(|known| known.wish.ticket == wish.ticket)
+    }
+
+    pub(super) fn take_up(&mut self, wish: HandOver, step: Step, now: Time) {
+        let (until, why) = (now + wish.wait, String::new());
         let (proof, reached, end) = (Lsn(0), Lsn(0), None);
         self.hand_over = Some(HandingOver { wish, step, since: now, until, proof, reached, end, why });
         self.report_at = now;
@@ -114,33 +131,46 @@ impl Agent {
             Step::Checkpoint => {
                 Some((Task::Checkpoint { within: now.until(hand_over.until) }, "so that the stop is short"))
             }
-            Step::Stopping => Some((Task::StopFor { without: self.cut_off() }, "handing over")),
+            Step::Stopping => {
+                let why = if hand_over.wish.restart { "to be restarted" } else { "handing over" };
+                Some((Task::StopFor { without: self.cut_off() }, why))
+            }
             _ => None,
         }
     }
 
-    /// Who is not waited for when Postgres stops: the group's instances but the successor.
+    /// Who is not waited for when Postgres stops: the group's instances but who is.
     fn cut_off(&self) -> BTreeSet<InstanceName> {
+        let awaited = self.awaited();
         let others = self.group.iter().flat_map(|group| group.instances.keys());
-        others.filter(|name| **name != self.me.instance && Some(*name) != self.successor()).cloned().collect()
+        others.filter(|name| **name != self.me.instance && Some(*name) != awaited).cloned().collect()
     }
 
-    /// Has the successor asked how far it is while a switchover is under way, and nobody else.
+    /// Who shall have everything when Postgres has stopped: the successor; in a restart the heir, who takes over if this
+    /// Postgres does not start again.
+    pub(super) fn awaited(&self) -> Option<&InstanceName> {
+        self.successor().or_else(|| self.group.as_ref()?.succession.first())
+    }
+
+    /// Has whoever may follow asked how far it is while the primary hands over or is restarted, and nobody else.
     pub(super) fn keep_asking(&mut self, out: &mut Vec<Effect>) {
-        let address = |name: &InstanceName| Some(self.group.as_ref()?.instances.get(name)?.address.clone());
-        let wanted = self
-            .successor()
-            .and_then(|name| Some(Upstream { instance: name.clone(), address: address(name)? }));
+        let leads = self.office().is_some() && self.handing_over().is_some();
+        let wanted = self.awaited().filter(|_| leads).and_then(|name| self.located(name));
         if self.asks != wanted {
             self.asks.clone_from(&wanted);
+            if let Some(hand_over) = self.hand_over.as_mut() {
+                hand_over.reached = Lsn(0); // that was another's word
+            }
             out.push(Effect::Ask(wanted));
         }
     }
 
     /// An instance says how far it has flushed.
     pub(super) fn reached(&mut self, instance: &InstanceName, flushed: Lsn) {
-        let one = self.hand_over.as_mut().filter(|one| one.step.under_way() && one.wish.to == *instance);
-        if let Some(hand_over) = one {
+        if self.awaited() != Some(instance) {
+            return;
+        }
+        if let Some(hand_over) = self.hand_over.as_mut().filter(|one| one.step.under_way()) {
             hand_over.reached = hand_over.reached.max(flushed);
         }
     }
@@ -163,7 +193,12 @@ impl Agent {
 
     /// Takes the next steps that are due.
     pub(super) fn go_on_handing_over(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let Some(epoch) = self.handing_over().map(|hand_over| hand_over.wish.epoch) else { return };
+        let Some(HandOver { epoch, restart, .. }) = self.handing_over().map(|one| one.wish.clone()) else {
+            return;
+        };
+        if restart {
+            return self.go_on_restarting(epoch, now, out);
+        }
         if self.office() != Some(epoch) {
             return self.call_off(format!("it is no longer primary of epoch {epoch}"), now, out);
         }
@@ -182,11 +217,11 @@ impl Agent {
         self.lose_patience(now, out);
     }
 
-    fn at(&self, step: Step) -> bool {
+    pub(super) fn at(&self, step: Step) -> bool {
         self.hand_over.as_ref().is_some_and(|hand_over| hand_over.step == step)
     }
 
-    fn begin(&mut self, step: Step, now: Time) {
+    pub(super) fn begin(&mut self, step: Step, now: Time) {
         if let Some(hand_over) = self.hand_over.as_mut() {
             (hand_over.step, hand_over.since) = (step, now);
             self.report_at = now;
@@ -200,21 +235,31 @@ impl Agent {
 
     /// The one who is to follow, while a switchover is under way.
     pub(super) fn successor(&self) -> Option<&InstanceName> {
-        self.handing_over().map(|hand_over| &hand_over.wish.to)
+        self.handing_over().filter(|hand_over| !hand_over.wish.restart).map(|hand_over| &hand_over.wish.to)
+    }
+
+    /// Whether the instance beside this agent is being restarted.
+    pub(super) fn restarts(&self) -> bool {
+        self.handing_over().is_some_and(|hand_over| hand_over.wish.restart)
     }
 
     /// Whether the successor has flushed what was written after the wish, and lacks no more than that of the rest: as
     /// Postgres here says, and by its own word, without which nothing can be given up in the end.
     fn has_come(&self, lacking: u64) -> bool {
         let Some(hand_over) = self.handing_over() else { return false };
-        let flushed = self.postgres.seen.standbys.get(&hand_over.wish.to);
+        self.is_near(&hand_over.wish.to, lacking) && hand_over.reached >= hand_over.proof
+    }
+
+    /// The same of somebody, only as Postgres here says.
+    pub(super) fn is_near(&self, name: &InstanceName, lacking: u64) -> bool {
+        let Some(hand_over) = self.handing_over() else { return false };
         let end = self.postgres.seen.position.received;
         let near = |at: &Lsn| *at >= hand_over.proof && end.0.saturating_sub(at.0) <= lacking;
-        flushed.is_some_and(near) && hand_over.reached >= hand_over.proof
+        self.postgres.seen.standbys.get(name).is_some_and(near)
     }
 
     /// Whether Postgres has stopped and the successor has said that it has flushed all there is.
-    fn has_everything(&self) -> bool {
+    pub(super) fn has_everything(&self) -> bool {
         let Some(hand_over) = self.handing_over() else { return false };
         let unasked = mutant::on(Mutant::HandsOverUnasked);
         hand_over.end.is_some_and(|end| hand_over.reached >= end || unasked)
@@ -222,10 +267,10 @@ impl Agent {
 
     /// Whether Postgres is to stay as it stopped until that is known.
     pub(super) fn rests(&self) -> bool {
-        self.handing_over().is_some_and(|hand_over| hand_over.end.is_some())
+        self.handing_over().is_some_and(|hand_over| hand_over.end.is_some() && !hand_over.wish.restart)
     }
 
-    fn lose_patience(&mut self, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn lose_patience(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(HandingOver { wish, step, since, until, end, .. }) = self.handing_over() else { return };
         let limit = match step {
             // Both end by themselves once they run.
@@ -234,22 +279,30 @@ impl Agent {
             Step::Checkpoint | Step::CatchUp => *until,
             Step::Held if mutant::on(Mutant::HeldForEver) => return,
             Step::Stopping if end.is_some() => *since + CONFIRM,
+            // Of a standby, for which no commit waits.
+            Step::Stopping if self.office().is_none() => *until,
             Step::Held | Step::Stopping => *since + HOLD,
-            Step::Released | Step::CalledOff => return,
+            // A primary that does not start loses its office when it is overdue.
+            Step::Starting if self.office().is_some() => return,
+            Step::Starting => *since + START_PATIENCE,
+            Step::Released | Step::Restarted | Step::CalledOff => return,
         };
         if now < limit || mutant::on(Mutant::StepWithoutEnd) {
             return;
         }
-        let to = &wish.to;
+        let to = self.awaited().unwrap_or(&wish.to);
         let behind = match step {
             Step::Checkpoint => format!("no checkpoint was made{}", self.in_the_way()),
             Step::Stopping if end.is_some() => format!("{to} did not say that it has everything"),
             Step::Stopping => format!("Postgres could not begin to stop{}", self.in_the_way()),
-            _ => format!("{to} {}", self.lacks()),
+            Step::Starting => format!("it does not stream again{}", self.in_the_way()),
+            _ => format!("{to} {}", self.lacks(to)),
         };
         let after = match step {
+            Step::Stopping if self.office().is_none() => format!("{} ms", wish.wait.as_millis()),
             Step::Stopping if end.is_some() => format!("{} ms", CONFIRM.as_millis()),
             Step::Held | Step::Stopping => format!("{} ms of waiting commits", HOLD.as_millis()),
+            Step::Starting => format!("{} ms", START_PATIENCE.as_millis()),
             _ => format!("{} ms", wish.wait.as_millis()),
         };
         let why = format!("{behind} after {after}");
@@ -257,13 +310,15 @@ impl Agent {
     }
 
     /// What the successor still lacks, in words.
-    fn lacks(&self) -> String {
+    fn lacks(&self, to: &InstanceName) -> String {
         let Some(HandingOver { wish, reached, proof, .. }) = self.handing_over() else {
             return String::new();
         };
-        match self.postgres.seen.standbys.get(&wish.to) {
-            Some(_) if !self.surely_nameable(&wish.to) => "is not in the succession yet".to_owned(),
-            Some(at) if at >= proof && reached < proof => {
+        match self.postgres.seen.standbys.get(to) {
+            Some(_) if !wish.restart && !self.surely_nameable(to) => {
+                "is not in the succession yet".to_owned()
+            }
+            Some(at) if !wish.restart && at >= proof && reached < proof => {
                 "has not said itself how far it is (its Postgres has to let this agent in, as for a rewind)"
                     .to_owned()
             }
@@ -284,6 +339,7 @@ impl Agent {
     /// The stop for a switchover has ended. Well: then all there is, is known, and the successor has to have it.
     pub(super) fn stopped(&mut self, result: Result<(), String>, now: Time, out: &mut Vec<Effect>) {
         let end = self.postgres.seen.position.received;
+        let restarts = self.restarts();
         match result {
             Err(why) if !mutant::on(Mutant::HandsOverUnsent) => {
                 self.call_off(format!("Postgres did not stop cleanly ({why}) and goes on here"), now, out);
@@ -291,24 +347,29 @@ impl Agent {
             _ => {
                 let Some(hand_over) = self.hand_over.as_mut() else { return };
                 (hand_over.end, hand_over.since) = (Some(end), now);
+                if restarts {
+                    self.begin(Step::Starting, now);
+                }
             }
         }
     }
 
-    fn call_off(&mut self, why: String, now: Time, out: &mut Vec<Effect>) {
+    pub(super) fn call_off(&mut self, why: String, now: Time, out: &mut Vec<Effect>) {
         let Some(hand_over) = self.hand_over.as_mut() else { return };
         let to: InstanceName = hand_over.wish.to.clone();
         (hand_over.step, hand_over.why) = (Step::CalledOff, why.clone());
         self.report_at = now;
-        out.push(Effect::Note(Note::CalledOff(to, why)));
+        let restart = hand_over.wish.restart;
+        out.push(Effect::Note(if restart { Note::NotRestarted(why) } else { Note::CalledOff(to, why) }));
     }
 
     /// The office is given up: for this switchover, or whatever else was the reason.
     pub(super) fn end_handing_over(&mut self, reason: Reason) {
+        let why = format!("the office was given up: {reason}{}", self.in_the_way());
         let Some(hand_over) = self.hand_over.as_mut().filter(|one| one.step.under_way()) else { return };
         hand_over.step = if reason == Reason::Switchover { Step::Released } else { Step::CalledOff };
         if reason != Reason::Switchover {
-            hand_over.why = format!("the office was given up: {reason}");
+            hand_over.why = why;
         }
     }
 }

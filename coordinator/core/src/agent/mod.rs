@@ -21,6 +21,7 @@ mod joint;
 mod office;
 mod postgres;
 mod probe;
+mod restart;
 mod tails;
 mod timeline;
 
@@ -134,6 +135,12 @@ pub enum Note {
     HandingOver(Epoch, InstanceName),
     /// It does not hand over after all, and goes on as primary: to whom, and why not.
     CalledOff(InstanceName, String),
+    /// It was asked to restart its Postgres, in that epoch.
+    Restarting(Epoch),
+    /// It has.
+    Restarted(Epoch),
+    /// It did not, or not as it should have been: why.
+    NotRestarted(String),
     /// It kept what only it has of the log.
     Kept(Tail),
     /// From now on commits wait for these.
@@ -448,6 +455,8 @@ impl Agent {
             trouble: self.trouble(),
             hand_over: self.hand_over.as_ref().map(handover::HandingOver::progress),
             progress: self.progress(),
+            started_in: self.postgres.started_in(),
+            pending_restart: seen.pending_restart.clone(),
             through: self.through(),
             warning: seen.warning.clone(),
         }

@@ -15,7 +15,10 @@ use std::time::Duration;
 /// How long a promotion may take before the office is given up for the next in the succession.
 const PROMOTION_PATIENCE: Duration = Duration::from_secs(10);
 /// The same for a Postgres that has to be initialised or recovered first.
-const START_PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const START_PATIENCE: Duration = Duration::from_secs(120);
+/// The same for one that has stopped cleanly, to be restarted, where somebody has everything and can follow: commits are
+/// refused by then. Shorter than the leader keeps those in the succession who receive from nobody.
+const RESTART_PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Agent {
     /// The epoch this instance is primary of, as far as it knows: acted on, not overtaken, not given up.
@@ -139,6 +142,10 @@ impl Agent {
     }
 
     fn overdue(&self, now: Time) -> bool {
+        // How long a stop may take, the shell knows: it ends.
+        if self.postgres.stops() {
+            return false;
+        }
         let (since, patience) = match self.postgres.seen.role {
             Role::Primary => return false,
             // For the others' positions it waits as long as it takes: who came next would wait for them as well.
@@ -146,6 +153,7 @@ impl Agent {
                 Some(since) => (since.max(self.office_since), PROMOTION_PATIENCE),
                 None => return false,
             },
+            _ if self.heir_need_not_wait() => (self.office_since, RESTART_PATIENCE),
             _ => (self.office_since, START_PATIENCE),
         };
         now >= since + patience

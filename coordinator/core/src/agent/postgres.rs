@@ -53,6 +53,8 @@ pub struct Observation {
     pub gate_armed: bool,
     /// Whom it waits for at a commit; none if somebody else has set something else.
     pub waits: Option<Waits>,
+    /// Parameters that were changed and wait for a restart.
+    pub pending_restart: Vec<String>,
     /// `Role::Refused`: why the directory cannot be used.
     pub trouble: String,
     /// What an operator should know though it stands in nothing's way: of WAL that is kept for an absent standby.
@@ -74,6 +76,7 @@ impl Default for Observation {
             system_id: None,
             gate_armed: false,
             waits: Some(Waits::default()),
+            pending_restart: Vec::new(),
             trouble: String::new(),
             warning: String::new(),
         }
@@ -151,6 +154,10 @@ pub(super) struct Postgres {
     /// Whether it was looked at at all since the agent started.
     pub known: bool,
     task: Option<Task>,
+    /// When it was begun.
+    begun: Time,
+    /// How long the last start took.
+    started_in: Option<Duration>,
     failures: u32,
     /// How many rewinds have failed in a row, whatever was done between.
     rewinds: u32,
@@ -177,6 +184,11 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
+    /// How long the last start took that was seen.
+    pub fn started_in(&self) -> Option<Duration> {
+        self.started_in
+    }
+
     /// Whether a checkpoint is under way.
     pub fn makes_checkpoint(&self) -> bool {
         matches!(self.task, Some(Task::Checkpoint { .. }))
@@ -286,6 +298,9 @@ impl Agent {
         self.postgres.copied = None;
         match result {
             Ok(()) => {
+                if matches!(task, Task::StartPrimary | Task::StartStandby(_)) {
+                    self.postgres.started_in = Some(now.since(self.postgres.begun));
+                }
                 self.postgres.trouble.clear();
                 match task {
                     Task::Rewind(_) | Task::Clone(_) => {
@@ -458,7 +473,7 @@ impl Agent {
         if task == Task::StopCleanly {
             self.postgres.strayed = true;
         }
-        self.postgres.task = Some(task.clone());
+        (self.postgres.task, self.postgres.begun) = (Some(task.clone()), now);
         out.push(Effect::Note(Note::Begins(task.clone(), why)));
         out.push(Effect::Start(task));
     }
@@ -513,6 +528,9 @@ impl Agent {
             Role::Stopped if self.postgres.strayed => Some(self.rewind(primary, "could not follow")),
             Role::Stopped => Some((Task::StartStandby(self.upstream()), "is a standby")),
             Role::Standby if seen.following != self.upstream() => self.follow(primary),
+            Role::Standby if self.stops_to_restart() => {
+                Some((Task::StopFor { without: BTreeSet::new() }, "to be restarted"))
+            }
             Role::Standby if self.stray(now) => Some((Task::StopCleanly, "cannot follow: to be rewound")),
             Role::Standby | Role::Refused => None,
         }

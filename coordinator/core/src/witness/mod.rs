@@ -33,7 +33,7 @@ pub enum Event {
     /// The log's word, as applied at this node.
     Applied(Box<Group>),
     /// An instance reports.
-    Report(Report),
+    Report(Box<Report>),
     /// A primary gives up.
     Release(Release),
     /// An instance shows the certificate it holds.
@@ -87,7 +87,7 @@ impl Witness {
             Event::Report(report) if self.deaf_to(&report.group) => {}
             Event::Report(report) => {
                 let group = report.group.clone();
-                self.at(&group, now, &mut out, |seat, now, out| seat.report(report, now, out));
+                self.at(&group, now, &mut out, |seat, now, out| seat.report(*report, now, out));
             }
             Event::Release(release) => {
                 let group = release.group.clone();

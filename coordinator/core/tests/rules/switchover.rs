@@ -11,7 +11,7 @@ const MIB: u64 = 1 << 20;
 const MS: u64 = 1_000_000;
 
 fn wish(ticket: u64) -> ToAgent {
-    let wish = HandOver { epoch: Epoch(1), to: instance("b"), ticket, wait: WAIT };
+    let wish = HandOver { epoch: Epoch(1), to: instance("b"), ticket, wait: WAIT, restart: false };
     ToAgent::HandOver { group: group(), wish }
 }
 

@@ -4,7 +4,7 @@ use super::cluster::Cluster;
 use super::eventually;
 use regent_core::command::Instance;
 use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, Position, Seq};
-use regent_core::message::{Release, Report, Role, ToAgent, ToWitness};
+use regent_core::message::{Progress, Release, Report, Role, Step, ToAgent, ToWitness};
 use regent_core::vote::Reason;
 use regent_proto::convert::agent_message;
 use regent_proto::v1;
@@ -24,6 +24,10 @@ pub struct Words {
     /// A hand-over that is asked for is granted.
     pub hands_over: bool,
     pub role: Role,
+    /// How long it says that its Postgres takes to start.
+    pub starts_in: Duration,
+    /// Why it calls off a restart that is asked for; empty: it is done at once.
+    pub restarts_not: String,
     /// Says nothing.
     pub silent: bool,
 }
@@ -33,7 +37,22 @@ struct Shared {
     heard: Vec<(u64, ToAgent)>,
     sent: u64,
     releases: Vec<(u64, InstanceName)>,
+    restarted: Option<Progress>,
     followed: u64,
+}
+
+impl Default for Words {
+    fn default() -> Words {
+        Words {
+            claims: None,
+            takes_office: false,
+            hands_over: false,
+            role: Role::Standby,
+            starts_in: Duration::from_millis(100),
+            restarts_not: String::new(),
+            silent: false,
+        }
+    }
 }
 
 /// See above. Dropping it ends its streams.
@@ -46,8 +65,8 @@ pub struct Agent {
 impl Agent {
     /// The instance `name`, in the region of the same place as its letter.
     pub fn start(cluster: &Cluster, name: &str, words: Words) -> Agent {
-        let shared = Shared { words, heard: Vec::new(), sent: 0, releases: Vec::new(), followed: 0 };
-        let shared = Arc::new(Mutex::new(shared));
+        let (heard, releases, restarted) = (Vec::new(), Vec::new(), None);
+        let shared = Arc::new(Mutex::new(Shared { words, heard, sent: 0, releases, restarted, followed: 0 }));
         let instance = InstanceName::new(name).unwrap();
         let streams = cluster.nodes.iter().map(|node| {
             let (address, shared) = (node.address.clone(), shared.clone());
@@ -59,8 +78,7 @@ impl Agent {
 
     /// One that follows whatever is decided, as primary or standby.
     pub fn faithful(cluster: &Cluster, name: &str) -> Agent {
-        let role = Role::Standby;
-        let words = Words { claims: None, takes_office: true, hands_over: true, role, silent: false };
+        let words = Words { takes_office: true, hands_over: true, ..Words::default() };
         Agent::start(cluster, name, words)
     }
 
@@ -156,6 +174,12 @@ fn hear(node: u64, message: ToAgent, instance: &InstanceName, shared: &Mutex<Sha
         }
     }
     if let ToAgent::HandOver { wish, .. } = &message
+        && wish.restart
+    {
+        let why = shared.words.restarts_not.clone();
+        let step = if why.is_empty() { Step::Restarted } else { Step::CalledOff };
+        shared.restarted = Some(Progress { ticket: wish.ticket, to: wish.to.clone(), step, why });
+    } else if let ToAgent::HandOver { wish, .. } = &message
         && shared.words.hands_over
     {
         let release = (wish.epoch.0, wish.to.clone());
@@ -213,8 +237,10 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         detached: Epoch(0),
         rtt_us: 500,
         trouble: String::new(),
-        hand_over: None,
+        hand_over: shared.restarted.clone(),
         progress: String::new(),
+        started_in: Some(words.starts_in),
+        pending_restart: Vec::new(),
         through: None,
         warning: String::new(),
     }

@@ -1,0 +1,82 @@
+//! Instances are restarted on purpose, and stay what they are.
+
+use anyhow::{Context, ensure};
+use regent_chaos::clock::now_ns;
+use regent_chaos::cluster::topology::{GROUP, REGIONS, instance};
+use regent_chaos::demo::setup::as_superuser;
+use regent_chaos::history::{Outcome, Write};
+
+use super::stage::{HOME, Stage, play};
+
+/// Takes effect at a start only, and no standby minds what it is on its primary.
+const PARAMETER: &str = "track_activity_query_size";
+/// A start that was slow, as on a busy machine, has the next restart of that instance go by a switchover: not again and again.
+const TRIES: usize = 5;
+
+#[test]
+fn a_standby_and_then_the_primary_are_restarted_and_no_write_is_refused() {
+    play(async |stage| {
+        let before = stage.whole().await?;
+        let standby = before.heir.context("a whole group has an heir")?;
+        let writing = stage.start_following().await?;
+        let since_ns = now_ns();
+
+        let said = stage.regent_ends(0, &["restart", &instance(standby), "--pending", "--yes"])?;
+        ensure!(said.contains("nothing to do"), "regent said: {said}");
+        restart(stage, standby, "1111B").await?;
+        let between = stage.whole().await?;
+        ensure!(
+            (between.epoch, between.primary) == (before.epoch, Some(HOME)),
+            "{before:?}, then {between:?}"
+        );
+
+        let mut stayed = false;
+        for size in (0..TRIES).map(|number| format!("{}B", 2222 + number)) {
+            let view = stage.whole().await?;
+            let primary = view.primary.context("a whole group has a primary")?;
+            let said = restart(stage, primary, &size).await?;
+            ensure!(said.contains("commits waited for about"), "regent said: {said}");
+            let now = stage.whole().await?;
+            stayed = said.contains("restarted in place");
+            let same = (view.epoch, view.primary) == (now.epoch, now.primary);
+            ensure!(stayed == same, "{said}: {view:?}, then {now:?}");
+            if stayed {
+                break;
+            }
+        }
+        ensure!(stayed, "no restart of a primary was expected to be quick, {TRIES} times");
+
+        stage.judge(writing).await?;
+        let refused = |write: &&Write| {
+            let by_gate = matches!(&write.outcome, Outcome::Failed(why) if why.starts_with("25006"));
+            write.invoked_ns > since_ns && by_gate
+        };
+        let writes = stage.history.writes();
+        let refused = writes.iter().find(refused);
+        ensure!(refused.is_none(), "a write was refused: {refused:?}");
+        Ok(())
+    });
+}
+
+/// Changes the parameter in a region, and restarts the instance there for it. Returns what `regent` said.
+async fn restart(stage: &Stage, region: usize, size: &str) -> anyhow::Result<String> {
+    let postmaster = |region: usize| stage.cluster.postmaster(region);
+    let before: Vec<_> = (0..REGIONS.len()).map(postmaster).collect::<Result<_, _>>()?;
+    as_superuser(&stage.cluster, region, &format!("ALTER SYSTEM SET {PARAMETER} = '{size}'"))?;
+    as_superuser(&stage.cluster, region, "SELECT pg_reload_conf()")?;
+    let needed = format!("{}: a restart is needed for: {PARAMETER}", instance(region));
+    let told = || stage.regent(&["status", GROUP]).ok().filter(|said| contains(&said.stdout, &needed));
+    stage.seen("the status says that a restart is needed", told).await?;
+    let said = stage.regent_ends(0, &["restart", &instance(region), "--pending", "--yes"])?;
+    let shown = as_superuser(&stage.cluster, region, &format!("SHOW {PARAMETER}"))?;
+    ensure!(shown == size, "{PARAMETER} is {shown}, expected {size}: {said}");
+    for (other, before) in before.iter().enumerate() {
+        let same = *before == postmaster(other)?;
+        ensure!(same == (other != region), "restarted in {}: {same}: {said}", REGIONS[other]);
+    }
+    Ok(said)
+}
+
+fn contains(said: &[u8], words: &str) -> bool {
+    String::from_utf8_lossy(said).contains(words)
+}
