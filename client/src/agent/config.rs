@@ -1,5 +1,6 @@
 //! The agent's configuration: a TOML file, overridden by `REGENT_...` in the environment, overridden by flags.
 
+use super::fence::Place;
 use super::hooks::HooksConfig;
 use crate::postgres::{Gate, RunAs, Secret, Settings};
 use figment::Figment;
@@ -10,6 +11,7 @@ use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName, RegionName};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,6 +76,18 @@ pub struct Config {
     /// The operator's own programs.
     #[serde(default)]
     pub hooks: HooksConfig,
+    /// Fences beside the gate.
+    #[serde(default)]
+    pub fence: FenceConfig,
+}
+
+/// Fences beside the gate.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FenceConfig {
+    /// A primary's port is open only while its lease lasts; needs CAP_NET_ADMIN and nftables.
+    #[serde(default)]
+    pub kernel: bool,
 }
 
 /// How the log is written.
@@ -230,6 +244,14 @@ impl Config {
         Ok(self.lease_path())
     }
 
+    /// Whose port the kernel shall fence, if it shall.
+    pub(super) fn fenced(&self) -> Option<Place> {
+        let PostgresConfig { listen_address, port, .. } = &self.postgres;
+        let address = listen_address.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
+        let table = format!("regent_{}_{}_{port}", self.group, self.instance);
+        self.fence.kernel.then_some(Place { table, address, port: *port })
+    }
+
     fn lease_path(&self) -> PathBuf {
         self.postgres.run_dir.join(format!("{}.{}.{}.lease", self.cluster, self.group, self.instance))
     }
@@ -263,7 +285,8 @@ fn is_ours(key: &str) -> bool {
     const KEYS: [&str; 9] =
         ["cluster", "group", "instance", "region", "state_dir", "audit", "log_format", "nodes", "routes"];
     let key = key.to_ascii_lowercase();
-    KEYS.contains(&key.as_str()) || key.starts_with("postgres__") || key.starts_with("hooks__")
+    KEYS.contains(&key.as_str())
+        || ["postgres__", "hooks__", "fence__"].iter().any(|section| key.starts_with(section))
 }
 
 /// A user of this machine, to run Postgres as; nobody when the agent is that user already.
@@ -310,6 +333,23 @@ port = 5432
         let config = load(GOOD).unwrap();
         assert_eq!(config.place().address, "127.0.0.1:5432");
         assert_eq!(config.postgres.gate_library, "regent_gate");
+        assert!(config.fenced().is_none());
+    }
+
+    #[test]
+    fn the_kernel_fences_an_address_only_where_one_is_listened_on() {
+        for (listens, address) in
+            [("10.0.1.5", Some("10.0.1.5")), ("0.0.0.0", None), ("::", None), ("db.east", None)]
+        {
+            let text = GOOD.replacen(
+                "listen_address = \"127.0.0.1\"",
+                &format!("listen_address = \"{listens}\""),
+                1,
+            );
+            let place = load(&format!("{text}[fence]\nkernel = true\n")).unwrap().fenced().unwrap();
+            assert_eq!(place.address, address.map(|address| address.parse().unwrap()), "{listens}");
+            assert_eq!((place.table.as_str(), place.port), ("regent_orders_orders-east_5432", 5432));
+        }
     }
 
     #[test]
@@ -324,6 +364,7 @@ port = 5432
             ("port = 5432", "port = 5432\nprot = 1", "prot"),
             ("port = 5432", "port = 5432\nprobe_timeout_ms = 500", "1000 to 60000: below, a busy disk's"),
             ("port = 5432", "port = 5432\nprobe_timeout_ms = 90000", "got \"90000\""),
+            ("[postgres]", "[fence]\nkernal = true\n[postgres]", "kernal"),
             ("state_dir", "state_dri", "state_dri"),
             ("region = \"us-east\"", "region = ", "region"),
         ] {

@@ -8,18 +8,20 @@ pub mod adoption;
 mod audit;
 mod config;
 mod eyes;
+pub mod fence;
 mod hands;
 mod hooks;
 mod link;
 mod pulse;
 mod store;
 
-pub use config::{Config, ConfigError, LogFormat};
+pub use config::{Config, ConfigError, FenceConfig, LogFormat};
 pub use hooks::{HookError, HooksConfig};
 
 use crate::gate::{GateError, LeaseFile, boottime_ns};
 use crate::postgres::{Adopted, PostgresError, Server, Settings};
 use audit::Audit;
+use fence::Fence;
 use hooks::{Crier, Hooks};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity};
 use regent_core::ids::NodeId;
@@ -167,7 +169,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             (NodeId(node.id), link::keep(NodeId(node.id), node.address.clone(), &config, events.clone()))
         })
         .collect();
-    let shell = Shell { agent, store, audit, lease, hands, links, crier: Crier::new(hooks) };
+    let fence = config.fenced().map(Fence::new);
+    let shell = Shell { agent, store, audit, lease, fence, hands, links, crier: Crier::new(hooks) };
     shell.run(first, inbox, shutdown).await
 }
 
@@ -176,6 +179,7 @@ struct Shell {
     store: Store,
     audit: Audit,
     lease: LeaseFile,
+    fence: Option<Fence>,
     hands: hands::Hands,
     links: BTreeMap<NodeId, mpsc::Sender<regent_core::message::ToWitness>>,
     crier: Crier,
@@ -199,8 +203,13 @@ impl Shell {
                 () = tokio::time::sleep(due) => Event::Wake,
             };
             self.crier.saw(&event, self.agent.durable().seen());
+            let seen = Fence::seen_in(&event);
             let effects = self.agent.step(event, now());
             self.carry_out(effects).await?;
+            if let Some(fence) = &mut self.fence {
+                fence.follow(seen, self.agent.leased_until());
+                self.agent.set_kernel_fence(fence.standing());
+            }
         }
     }
 

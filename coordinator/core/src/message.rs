@@ -82,6 +82,21 @@ pub struct Report {
     pub progress: String,
     /// How far the last switchover that was asked of it is.
     pub hand_over: Option<Progress>,
+    /// Whether the kernel, too, keeps its port to the lease.
+    #[serde(default)]
+    pub kernel_fence: KernelFence,
+}
+
+/// The fence in the kernel, beside an instance's gate. Nothing is decided on it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum KernelFence {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// The port of a primary is open only while its lease lasts.
+    Armed,
+    /// Asked for and not there, and why.
+    NotArmed(String),
 }
 
 /// A switchover that is asked of a primary.

@@ -13,7 +13,7 @@ use crate::v1::refusal::Kind;
 use crate::v1::witness_message::Message as Answered;
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName};
-use regent_core::message::{Progress, Refusal, Release, Report, ToAgent, ToWitness};
+use regent_core::message::{KernelFence, Progress, Refusal, Release, Report, ToAgent, ToWitness};
 use regent_core::replication::Offer;
 
 /// A message of an agent, as it came in.
@@ -99,6 +99,7 @@ impl From<Report> for v1::Report {
             trouble: fitting(report.trouble),
             hand_over: report.hand_over.map(Into::into),
             progress: fitting(report.progress),
+            kernel_fence: wire_fence(report.kernel_fence),
         }
     }
 }
@@ -130,8 +131,25 @@ impl TryFrom<v1::Report> for Report {
                 .map(|progress| Progress::try_from(progress).map_err(|error| error.within("hand_over")))
                 .transpose()?,
             progress: text("progress", report.progress)?,
+            kernel_fence: kernel_fence(report.kernel_fence)?,
         })
     }
+}
+
+fn wire_fence(fence: KernelFence) -> Option<v1::KernelFence> {
+    match fence {
+        KernelFence::Off => None,
+        KernelFence::Armed => Some(v1::KernelFence { armed: true, why_not: String::new() }),
+        KernelFence::NotArmed(why) => Some(v1::KernelFence { armed: false, why_not: fitting(why) }),
+    }
+}
+
+fn kernel_fence(fence: Option<v1::KernelFence>) -> Result<KernelFence, ConvertError> {
+    Ok(match fence {
+        None => KernelFence::Off,
+        Some(fence) if fence.armed => KernelFence::Armed,
+        Some(fence) => KernelFence::NotArmed(text("why_not", fence.why_not)?),
+    })
 }
 
 impl From<Offer> for v1::Offer {

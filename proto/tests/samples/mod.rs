@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use regent_core::command::{Instance, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Position, RegionName, Revision, Seq};
 use regent_core::message::{
-    HandOver, Progress, Refusal, Release, Report, Role, Solicit, Standing, Step, ToAgent, ToNode, ToWitness,
+    HandOver, KernelFence, Progress, Refusal, Release, Report, Role, Solicit, Standing, Step, ToAgent,
+    ToNode, ToWitness,
 };
 use regent_core::quorum::Electorate;
 use regent_core::replication::{Mode, Offer, Policy};
@@ -126,8 +127,8 @@ pub fn report() -> impl Strategy<Value = Report> {
     let who = (group_name(), instance_name(), seq(), role(), position());
     let epochs = (option::of(epoch()), any_epoch(), any_epoch(), any_epoch(), any_epoch());
     let flags = any::<(bool, bool, bool, bool, Option<u64>, u32)>();
-    (who, epochs, flags, ".{0,200}", option::of(progress()), offer()).prop_map(
-        |(who, epochs, flags, trouble, hand_over, offer)| {
+    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), kernel_fence()).prop_map(
+        |(who, epochs, flags, trouble, hand_over, offer, kernel_fence)| {
             let (group, instance, seq, role, position) = who;
             let (claims, seen, acted, declined, followed) = epochs;
             let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
@@ -152,9 +153,14 @@ pub fn report() -> impl Strategy<Value = Report> {
                 progress: trouble.chars().rev().collect(),
                 trouble,
                 hand_over,
+                kernel_fence,
             }
         },
     )
+}
+
+fn kernel_fence() -> impl Strategy<Value = KernelFence> {
+    prop_oneof![Just(KernelFence::Off), Just(KernelFence::Armed), ".{0,200}".prop_map(KernelFence::NotArmed)]
 }
 
 fn hand_over() -> impl Strategy<Value = HandOver> {

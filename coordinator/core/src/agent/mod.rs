@@ -28,7 +28,7 @@ pub use probe::{PROBE_TIMEOUT, Probe};
 use crate::command::Instance;
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Seq};
 use crate::lease::Vouchers;
-use crate::message::{Refusal, Release, Report, Role, ToAgent, ToWitness};
+use crate::message::{KernelFence, Refusal, Release, Report, Role, ToAgent, ToWitness};
 use crate::mutant::{self, Mutant};
 use crate::state::Group;
 use crate::tail::Tail;
@@ -165,6 +165,7 @@ pub struct Agent {
     postgres: postgres::Postgres,
     pulse: probe::Pulse,
     on_rewind_failure: OnRewindFailure,
+    kernel_fence: KernelFence,
     /// Since when it holds an office that its Postgres does not fill, if it does not.
     office_since: Time,
 }
@@ -195,6 +196,7 @@ impl Agent {
             postgres: postgres::Postgres::default(),
             pulse: probe::Pulse::new(now),
             on_rewind_failure: OnRewindFailure::default(),
+            kernel_fence: KernelFence::default(),
             office_since: now,
         };
         let persist = agent.persist();
@@ -204,6 +206,11 @@ impl Agent {
     /// What shall follow when its Postgres cannot be rewound.
     pub fn set_on_rewind_failure(&mut self, then: OnRewindFailure) {
         self.on_rewind_failure = then;
+    }
+
+    /// What the next reports say of the fence in the kernel.
+    pub fn set_kernel_fence(&mut self, fence: KernelFence) {
+        self.kernel_fence = fence;
     }
 
     /// Takes one event; returns what to do about it, in order.
@@ -418,6 +425,7 @@ impl Agent {
             trouble: self.trouble(),
             hand_over: self.hand_over.as_ref().map(handover::HandingOver::progress),
             progress: self.progress(),
+            kernel_fence: self.kernel_fence.clone(),
         }
     }
 

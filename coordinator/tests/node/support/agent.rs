@@ -4,7 +4,7 @@ use super::cluster::Cluster;
 use super::eventually;
 use regent_core::command::Instance;
 use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, Position, Seq};
-use regent_core::message::{Release, Report, Role, ToAgent, ToWitness};
+use regent_core::message::{KernelFence, Release, Report, Role, ToAgent, ToWitness};
 use regent_core::vote::Reason;
 use regent_proto::convert::agent_message;
 use regent_proto::v1;
@@ -210,6 +210,7 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         trouble: String::new(),
         hand_over: None,
         progress: String::new(),
+        kernel_fence: KernelFence::Off,
     }
 }
 

@@ -1,0 +1,224 @@
+//! The kernel fence, with the real kernel: in a network namespace of the test's own, where it harms nobody.
+//!
+//! Needs root, `nft` and `ip`, and says so when one is not there.
+
+#![allow(clippy::unwrap_used)] // clippy.toml's leave for tests does not reach their helpers
+
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use regent_client::agent::fence::{Fence, Place};
+use regent_client::gate::boottime_ns;
+use regent_core::message::{KernelFence, Role};
+use regent_core::time::Time;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than the machine's stalls, short enough to wait for.
+const LEASE: Duration = Duration::from_millis(1_500);
+const TABLE: &str = "regent_orders_orders-east_5432";
+/// Tells a child of a test that it is the agent's stand-in, and the port that it fences.
+const STAND_IN: &str = "REGENT_TEST_FENCED_PORT";
+
+// ---------- the world of a test ----------
+
+/// Runs a test in a network namespace of its own: a namespace is a thread's.
+fn alone(test: fn()) {
+    let has = |program| Command::new(program).arg("-V").output().is_ok();
+    if !nix::unistd::geteuid().is_root() || !has("nft") || !has("ip") {
+        eprintln!("skipped: the kernel fence's tests need root, nft and ip");
+        return;
+    }
+    let inside = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+        test();
+    });
+    inside.join().unwrap();
+}
+
+fn place(port: u16) -> Place {
+    Place { table: TABLE.into(), address: Some("127.0.0.1".parse().unwrap()), port }
+}
+
+fn lease() -> Option<Time> {
+    Some(Time(boottime_ns()) + LEASE)
+}
+
+/// Something that answers, as Postgres does.
+fn echo() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut byte = [0];
+                while stream.read_exact(&mut byte).is_ok() && stream.write_all(&byte).is_ok() {}
+            });
+        }
+    });
+    port
+}
+
+fn connected(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// Says something, and hears it within a moment, or not. What is not heard now is heard later.
+fn answers(stream: &mut TcpStream) -> bool {
+    stream.write_all(b"?").unwrap();
+    let mut heard = [0; 64];
+    match stream.read(&mut heard) {
+        Ok(size) => size > 0,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn table_is_there() -> bool {
+    Command::new("nft").args(["list", "table", "inet", TABLE]).output().unwrap().status.success()
+}
+
+/// An agent that renews its lease for ever, in a process that can be stopped.
+struct StandIn(Child);
+
+impl StandIn {
+    fn of(port: u16) -> StandIn {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "stand_in", "--nocapture"])
+            .env(STAND_IN, port.to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        StandIn(child)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id() as i32), signal).unwrap();
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// No test, but what `StandIn` runs.
+#[test]
+fn stand_in() {
+    let Ok(port) = std::env::var(STAND_IN) else { return };
+    let mut fence = Fence::new(place(port.parse().unwrap()));
+    // Ends with the test that started it.
+    let test = nix::unistd::getppid();
+    while nix::unistd::getppid() == test {
+        fence.follow(Some(Role::Primary), lease());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+// ---------- what it lets through ----------
+
+#[test]
+fn a_stopped_agents_port_is_closed_by_the_kernel_when_the_lease_ends_and_open_again_with_the_next() {
+    alone(|| {
+        let port = echo();
+        let mut before = connected(port);
+        assert!(answers(&mut before));
+        let agent = StandIn::of(port);
+        until("the stand-in has armed it", table_is_there);
+        until("it is open", || answers(&mut before));
+
+        agent.signal(Signal::SIGSTOP);
+        let stopped = Instant::now();
+        until("an established connection is cut", || !answers(&mut before));
+        // A renewal was under way at the most: the lease ends this long after it was stopped, at the latest.
+        until("it stays cut", || !answers(&mut before) && stopped.elapsed() > LEASE);
+        assert!(!answers(&mut before), "it was heard after the end of the lease");
+        assert!(
+            TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_millis(200)).is_err()
+        );
+
+        agent.signal(Signal::SIGCONT);
+        until("the same connection goes on", || answers(&mut before));
+        assert!(answers(&mut connected(port)));
+    });
+}
+
+#[test]
+fn what_a_killed_agent_leaves_stays_closed_until_the_next_one_has_a_lease_or_a_standby() {
+    alone(|| {
+        let port = echo();
+        let mut client = connected(port);
+        let killed = StandIn::of(port);
+        until("the stand-in has armed it", table_is_there);
+        until("it is open", || answers(&mut client));
+        drop(killed);
+        until("the lease has ended", || !answers(&mut client));
+
+        let mut next = Fence::new(place(port));
+        assert_eq!(next.standing(), KernelFence::Armed);
+        next.follow(Some(Role::Stopped), None);
+        assert!(!answers(&mut client), "what was guarded is guarded until it is known to be no primary");
+        next.follow(None, lease());
+        until("the next lease opens it", || answers(&mut client));
+        next.follow(Some(Role::Primary), None);
+        until("a lease that was given up closes it", || !answers(&mut client));
+        next.follow(Some(Role::Standby), None);
+        until("a standby is open to everybody", || answers(&mut client));
+        drop(next);
+        assert!(!table_is_there(), "an agent that ends leaves nothing behind");
+        assert!(answers(&mut client));
+    });
+}
+
+#[test]
+fn a_table_that_somebody_removed_is_made_again() {
+    alone(|| {
+        let port = echo();
+        let mut client = connected(port);
+        let mut fence = Fence::new(place(port));
+        assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
+        fence.follow(Some(Role::Primary), lease());
+        until("it is noticed", || matches!(fence.standing(), KernelFence::NotArmed(_)));
+        until("it is made again", || {
+            fence.follow(Some(Role::Primary), lease());
+            fence.standing() == KernelFence::Armed
+        });
+        assert!(answers(&mut client));
+        fence.follow(Some(Role::Primary), None);
+        until("it is closed", || !answers(&mut client));
+    });
+}
+
+#[test]
+fn who_may_not_change_the_kernels_tables_is_told_so() {
+    let without = std::thread::spawn(|| {
+        // In a user namespace of its own root has no power over the network outside of it.
+        if unshare(CloneFlags::CLONE_NEWUSER).is_err() || Command::new("nft").arg("-V").output().is_err() {
+            eprintln!("skipped: this test needs user namespaces and nft");
+            return;
+        }
+        let standing = Fence::new(place(5432)).standing();
+        let KernelFence::NotArmed(why) = standing else {
+            panic!("expected it not to be armed: {standing:?}")
+        };
+        assert!(why.contains("CAP_NET_ADMIN"), "{why}");
+    });
+    without.join().unwrap();
+}
