@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use regent_chaos::bench::{self, What};
+use regent_chaos::bench::{self, What, modes};
 use regent_chaos::cluster::run_dir;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::demo::{self, Plan, fault::Fault};
@@ -81,12 +81,34 @@ enum Bench {
         /// Which; all when left out
         #[arg(long, value_enum)]
         kind: Vec<Kind>,
-        /// Seconds of load in the end
+        /// Seconds of load in the end, and of a slow disk
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
         load: u64,
         #[command(flatten)]
         common: Common,
     },
+    /// Transactions a second in each mode, by pgbench, against plain streaming replication beside it
+    Modes {
+        /// Which; all when left out: async, or how many standbys confirm: 'sync 1'
+        #[arg(long)]
+        mode: Vec<Mode>,
+        /// How many sessions write at once, in turn
+        #[arg(long, value_delimiter = ',', default_value = "1,16", value_parser = clap::value_parser!(u32).range(1..=64))]
+        sessions: Vec<u32>,
+        /// How often each is measured
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: u16,
+        /// For how many seconds
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+        #[command(flatten)]
+        distances: Distances,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// The primary's clock stands still for 2 s while its Postgres runs on: what is lost, and who acknowledged last; exit 1
+    /// if a mode that needs no clock lost anything
+    Clock(Common),
     /// Processor time and memory of each node and agent while nothing happens
     Idle {
         /// For how long
@@ -120,7 +142,7 @@ struct Common {
     /// How often
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     trials: u16,
-    /// When commits are acknowledged: async, sync, or how many standbys confirm: 'sync 2'
+    /// When commits are acknowledged: async, sync or with how many that confirm: 'sync 2', or bounded: 'bounded 100ms'
     #[arg(long, default_value = "async")]
     mode: Mode,
     #[command(flatten)]
@@ -142,6 +164,7 @@ enum Work {
 
 impl Bench {
     fn work(self) -> Work {
+        let mut mode = Mode::Async;
         let (what, round_trips, output) = match self {
             Bench::Failover { fault, common } => {
                 let faults = if fault.is_empty() { Fault::ALL.to_vec() } else { fault };
@@ -155,11 +178,21 @@ impl Bench {
             Bench::Gray { kind, load, common } => {
                 let kinds = if kind.is_empty() { Kind::ALL.to_vec() } else { kind };
                 let what = What::Gray { kinds, trials: common.trials.into(), seconds: load };
+                mode = common.mode;
                 (what, common.distances.rtt, common.output)
+            }
+            Bench::Modes { mode, sessions, rounds, seconds, distances, output } => {
+                let modes = if mode.is_empty() { modes::known() } else { mode };
+                let plan = modes::Plan { modes, sessions, rounds: rounds.into(), seconds };
+                (What::Modes(plan), distances.rtt, output)
+            }
+            Bench::Clock(common) => {
+                mode = common.mode;
+                (What::Clock { trials: common.trials.into() }, common.distances.rtt, common.output)
             }
             Bench::Idle { seconds, distances, output } => (What::Idle { seconds }, distances.rtt, output),
         };
-        Work::Bench(bench::Plan { what, round_trips, json: output.json })
+        Work::Bench(bench::Plan { what, mode, round_trips, json: output.json })
     }
 }
 

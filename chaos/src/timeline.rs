@@ -99,7 +99,9 @@ fn words(event: &Event) -> Option<(String, Track, bool)> {
         "acted" => (format!("acts on epoch {epoch}"), Track::Write, false),
         "task" => {
             let task = event.task.clone()?;
-            let track = if task.starts_with("promoting") { Track::Write } else { Track::Beside };
+            // In a switchover the write waits for the stop as well.
+            let on_the_way = ["promoting", "stopping"].iter().any(|what| task.starts_with(what));
+            let track = if on_the_way { Track::Write } else { Track::Beside };
             (task, track, false)
         }
         "promoted" => ("Postgres is promoted".to_string(), Track::Write, false),

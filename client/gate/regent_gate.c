@@ -13,6 +13,8 @@
  *    or without the confirmation of every standby that the agent names, it waits
  *    likewise, and then ends the session without a word.  The record is durable, so an error would
  *    lie, and an acknowledgement would be late: only "outcome unknown" is true.
+ *    Under a bound those standbys need not have this commit, but everything that
+ *    was acknowledged longer ago than the bound.
  *
  * The second look is what makes the fence hold against stopped processes: a
  * backend may sleep for an hour between the two, and still its commit is only
@@ -80,7 +82,7 @@ typedef struct Lease
 	uint64		magic;
 	uint64		epoch;
 	uint64		deadline_ns;	/* CLOCK_BOOTTIME; 0 = closed */
-	uint64		replication_deadline_ns;	/* CLOCK_BOOTTIME; UINT64_MAX = not used */
+	uint64		rpo_ns;			/* 0 or UINT64_MAX: a commit must be confirmed itself */
 	uint64		opened_by;		/* incarnation of the agent */
 	uint64		confirm;		/* bit n: the standby at place n + 1 has to confirm */
 	char		reserved[LEASE_FILE_SIZE - 48];
@@ -88,7 +90,7 @@ typedef struct Lease
 
 StaticAssertDecl(offsetof(Lease, epoch) == 8, "lease layout: epoch");
 StaticAssertDecl(offsetof(Lease, deadline_ns) == 16, "lease layout: deadline");
-StaticAssertDecl(offsetof(Lease, replication_deadline_ns) == 24, "lease layout: replication deadline");
+StaticAssertDecl(offsetof(Lease, rpo_ns) == 24, "lease layout: rpo");
 StaticAssertDecl(offsetof(Lease, opened_by) == 32, "lease layout: opened by");
 StaticAssertDecl(offsetof(Lease, confirm) == 40, "lease layout: confirm");
 StaticAssertDecl(sizeof(Lease) == LEASE_FILE_SIZE, "lease layout: size");
@@ -111,11 +113,35 @@ typedef struct Counters
 	pg_atomic_uint64 severed;
 } Counters;
 
+/*
+ * What was acknowledged when, as far as a bound asks for it: the highest end of
+ * a commit in each slot of time that may still be young, and of all before.  The
+ * arithmetic is that of coordinator/core/src/bound.rs.  A bound is divided into
+ * SLOTS; the ring holds all that can be young at a time, and more.
+ */
+#define SLOTS 64
+#define RING 128
+
+typedef struct Bound
+{
+	LWLock	   *lock;
+	uint64		epoch;			/* what the rest is about: another epoch or */
+	uint64		rpo_ns;			/* another bound makes all before old */
+	uint64		first;			/* all slots before this one are counted into old */
+	XLogRecPtr	old;
+	XLogRecPtr	recent[RING];
+} Bound;
+
 static char *lease_file = NULL;
 static int	commit_wait_ms = 1000;
 static bool gate_reads = false;
 
 static Counters *counters = NULL;
+static Bound *bound = NULL;
+
+/* This session's own synchronous_commit while its commit has another; else NO_LEVEL. */
+#define NO_LEVEL (-1)
+static int	own_level = NO_LEVEL;
 
 /* This process's mapping of the lease file, and which file that is. */
 static volatile const Lease *lease = NULL;
@@ -204,14 +230,7 @@ refresh_mapping(void)
 static uint64
 lease_deadline(void)
 {
-	uint64		own;
-	uint64		replication;
-
-	if (lease == NULL)
-		return 0;
-	own = __atomic_load_n(&lease->deadline_ns, __ATOMIC_ACQUIRE);
-	replication = __atomic_load_n(&lease->replication_deadline_ns, __ATOMIC_ACQUIRE);
-	return Min(own, replication);
+	return lease == NULL ? 0 : __atomic_load_n(&lease->deadline_ns, __ATOMIC_ACQUIRE);
 }
 
 /*
@@ -243,8 +262,24 @@ lease_epoch(void)
 
 /* ---------- the standbys' confirmation ---------- */
 
+static uint64
+lease_confirm(void)
+{
+	return lease == NULL ? 0 : __atomic_load_n(&lease->confirm, __ATOMIC_ACQUIRE);
+}
+
+/* The bound, or 0 where a commit must be confirmed itself. No agent asks for one below a millisecond. */
+static uint64
+lease_rpo_ns(void)
+{
+	uint64		rpo = lease == NULL ? 0 : __atomic_load_n(&lease->rpo_ns, __ATOMIC_ACQUIRE);
+
+	return rpo == PG_UINT64_MAX || rpo < NS_PER_MS ? 0 : rpo;
+}
+
 /*
- * Have all standbys that the agent names flushed the WAL up to `end`?
+ * Up to where have all standbys that the agent names flushed the WAL?  As far as
+ * it goes when it names none, nowhere when one of them is not there.
  *
  * Postgres has waited for them already, by synchronous_standby_names.  This does
  * not rely on that: the wait may have been cancelled, which Postgres takes for
@@ -255,14 +290,14 @@ lease_epoch(void)
  * A place in the list is never given to another standby, so the place that a
  * WAL sender has says whose it is, whichever list it goes by.
  */
-static bool
-is_confirmed(XLogRecPtr end)
+static XLogRecPtr
+confirmed_by_all(uint64 asked)
 {
-	uint64		asked = lease == NULL ? 0 : __atomic_load_n(&lease->confirm, __ATOMIC_ACQUIRE);
-	uint64		got = 0;
+	XLogRecPtr	by[64] = {InvalidXLogRecPtr};
+	XLogRecPtr	all = PG_UINT64_MAX;
 
-	if (XLogRecPtrIsInvalid(end) || asked == 0)
-		return true;
+	if (asked == 0)
+		return all;
 	for (int i = 0; i < max_wal_senders; i++)
 	{
 		WalSnd	   *sender = &WalSndCtl->walsnds[i];
@@ -278,17 +313,49 @@ is_confirmed(XLogRecPtr end)
 			place = sender->sync_standby_priority;
 		}
 		SpinLockRelease(&sender->mutex);
-		if (place >= 1 && place <= 63 && flushed >= end && flushed <= sent)
-			got |= UINT64CONST(1) << (place - 1);
+		if (place >= 1 && place <= 63 && flushed <= sent)
+			by[place - 1] = Max(by[place - 1], flushed);
 	}
-	return (asked & ~got) == 0;
+	for (int place = 0; place < 64; place++)
+	{
+		if (asked & (UINT64CONST(1) << place))
+			all = Min(all, by[place]);
+	}
+	return all;
 }
 
-/* Where the WAL ends that standbys have to confirm, or nowhere: a session may waive it. */
-static XLogRecPtr
-to_confirm(XLogRecPtr end)
+/* What the session asked for, whatever its commit was given instead. */
+static int
+session_level(void)
 {
-	return synchronous_commit >= SYNCHRONOUS_COMMIT_REMOTE_FLUSH ? end : InvalidXLogRecPtr;
+	return own_level == NO_LEVEL ? synchronous_commit : own_level;
+}
+
+/*
+ * Under a bound Postgres need not wait for each commit to reach the standbys, so
+ * it is kept from it, for this commit only.  Not by the configuration: what it
+ * says reaches each process when that is ready, and then the gate could not tell
+ * a session that waives the wait from one that has not read the change yet.
+ *
+ * remote_apply is more than anybody has without asking for it: who does, waits.
+ */
+static void
+wait_instead_of_postgres(void)
+{
+	if (own_level == NO_LEVEL && lease_rpo_ns() != 0 &&
+		synchronous_commit > SYNCHRONOUS_COMMIT_LOCAL_FLUSH && synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_APPLY)
+	{
+		own_level = synchronous_commit;
+		synchronous_commit = SYNCHRONOUS_COMMIT_LOCAL_FLUSH;
+	}
+}
+
+static void
+wait_no_longer(void)
+{
+	if (own_level != NO_LEVEL)
+		synchronous_commit = own_level;
+	own_level = NO_LEVEL;
 }
 
 /* What a two-phase command wrote ends no later than this. */
@@ -300,6 +367,113 @@ flushed_here(void)
 #else
 	return GetFlushRecPtr();
 #endif
+}
+
+/* ---------- the bound ---------- */
+
+/*
+ * Up to where everything was acknowledged that may be older than the bound.  The
+ * caller holds the lock and read the clock under it, so time does not go back here.
+ */
+static XLogRecPtr
+acknowledged_before_bound(uint64 epoch, uint64 rpo, uint64 now)
+{
+	uint64		width = rpo / SLOTS;
+	uint64		first_young = now > rpo ? (now - rpo + width - 1) / width : 0;
+
+	if (bound->epoch != epoch || bound->rpo_ns != rpo)
+	{
+		/*
+		 * A start, another primary's office before this one's, another bound:
+		 * what was acknowledged before is not in the ring, or not in these slots.
+		 */
+		for (int i = 0; i < RING; i++)
+			bound->old = Max(bound->old, bound->recent[i]);
+		bound->old = Max(bound->old, flushed_here());
+		memset(bound->recent, 0, sizeof(bound->recent));
+		bound->epoch = epoch;
+		bound->rpo_ns = rpo;
+		bound->first = now / width;
+	}
+	/* A slot is old as soon as its beginning is: too early by its width, never too late. */
+	for (uint64 slot = bound->first; slot < first_young && slot < bound->first + RING; slot++)
+	{
+		bound->old = Max(bound->old, bound->recent[slot % RING]);
+		bound->recent[slot % RING] = InvalidXLogRecPtr;
+	}
+	bound->first = Max(bound->first, first_young);
+	return bound->old;
+}
+
+/*
+ * Acknowledge what ends at `end`, if the bound allows it now.
+ *
+ * The clock is read, the condition looked at and the commit noted under one
+ * lock, so an acknowledgement is never missing from what a later one is judged
+ * by, however long a process is stopped between.  What the agent asks for is
+ * read after the clock: who is stopped before that goes by what it asks then.
+ */
+static bool
+acknowledge_within_bound(XLogRecPtr end)
+{
+	for (;;)
+	{
+		uint64		asked = lease_confirm();
+		XLogRecPtr	confirmed = confirmed_by_all(asked);
+		bool		still_asked;
+		bool		allowed = false;
+		uint64		now;
+		uint64		rpo;
+
+		LWLockAcquire(bound->lock, LW_EXCLUSIVE);
+		now = boottime_ns();
+		rpo = lease_rpo_ns();
+		still_asked = asked == lease_confirm();
+		if (still_asked && rpo != 0 && now != PG_UINT64_MAX)
+		{
+			allowed = confirmed >= acknowledged_before_bound(lease_epoch(), rpo, now);
+			if (allowed)
+			{
+				XLogRecPtr *slot = &bound->recent[(now / (rpo / SLOTS)) % RING];
+
+				*slot = Max(*slot, end);
+			}
+		}
+		LWLockRelease(bound->lock);
+		if (still_asked)
+			return allowed;
+	}
+}
+
+/*
+ * Something is acknowledged without a bound, and not noted: what is noted does not
+ * tell all any more, so the next bound, be it the same, begins anew.
+ */
+static void
+acknowledge_unnoted(void)
+{
+	if (bound->rpo_ns == 0)
+		return;
+	LWLockAcquire(bound->lock, LW_EXCLUSIVE);
+	bound->rpo_ns = 0;
+	LWLockRelease(bound->lock);
+}
+
+/*
+ * Do the standbys have what they must have before a commit that ends at `end` is
+ * acknowledged?  If so under a bound, it counts as acknowledged.
+ *
+ * A session may waive that its own commit is confirmed, but not that others' are.
+ */
+static bool
+is_confirmed(XLogRecPtr end)
+{
+	if (XLogRecPtrIsInvalid(end))
+		return true;
+	if (lease_rpo_ns() != 0)
+		return acknowledge_within_bound(end);
+	acknowledge_unnoted();
+	return session_level() < SYNCHRONOUS_COMMIT_REMOTE_FLUSH || confirmed_by_all(lease_confirm()) >= end;
 }
 
 /* ---------- waiting, refusing, severing ---------- */
@@ -318,6 +492,9 @@ errdetail_no_lease(bool confirmed)
 						 lease_file);
 	if (deadline == 0)
 		return errdetail("The gate was closed by the agent; the last epoch was " UINT64_FORMAT ".", lease_epoch());
+	if (now < deadline && !confirmed && lease_rpo_ns() != 0)
+		return errdetail("Commits that were acknowledged more than " UINT64_FORMAT " ms ago are not confirmed by every standby that may take over from this server.",
+						 lease_rpo_ns() / NS_PER_MS);
 	if (now < deadline && !confirmed)
 		return errdetail("Not every standby has confirmed it that may take over from this server.");
 	if (now < deadline)
@@ -334,28 +511,49 @@ errdetail_no_lease(bool confirmed)
  * (`durable`) neither an error nor FATAL is possible any more: the caller holds
  * interrupts, a cancel is ignored (the wait is bounded), and a termination ends
  * the wait at once, with the answer "no lease".
+ *
+ * Under a bound the gate waits instead of Postgres, and as that does: under a
+ * lease, for as long as it takes the standbys, until it is cancelled.
+ *
+ * `confirmed` is told what the last look has found of them.
  */
 static bool
-wait_for_lease(const char *what, bool durable, XLogRecPtr end)
+wait_for_lease(const char *what, bool durable, XLogRecPtr end, bool *confirmed)
 {
+	uint64		patience = (uint64) commit_wait_ms * NS_PER_MS;
+	uint64		began;
 	uint64		give_up;
+	bool		said = false;
 
-	if (is_confirmed(end) && lease_is_open())
+	*confirmed = is_confirmed(end);
+	if (*confirmed && lease_is_open())
 		return true;
 
 	pg_atomic_fetch_add_u64(&counters->waits, 1);
-	ereport(LOG_SERVER_ONLY,
-			(errmsg("regent gate: %s waits for a lease", what), errdetail_no_lease(is_confirmed(end))));
-
-	give_up = boottime_ns() + (uint64) commit_wait_ms * NS_PER_MS;
+	began = boottime_ns();
+	give_up = began + patience;
 	for (;;)
 	{
+		bool		open = lease_is_open();
+		bool		instead = durable && !*confirmed && open && lease_rpo_ns() != 0 && !QueryCancelPending;
+
+		/* Where the bound is shorter than the way to a standby, short waits are the rule. */
+		if (!said && (!instead || boottime_ns() >= began + patience))
+		{
+			said = true;
+			ereport(LOG_SERVER_ONLY,
+					(errmsg("regent gate: %s waits for %s", what, instead ? "standbys" : "a lease"),
+					 errdetail_no_lease(*confirmed)));
+		}
 		if (!durable)
 			CHECK_FOR_INTERRUPTS();
 
 		refresh_mapping();
-		if (is_confirmed(end) && lease_is_open())
+		*confirmed = is_confirmed(end);
+		if (*confirmed && lease_is_open())
 			return true;
+		if (instead)
+			give_up = boottime_ns() + patience;
 		if (boottime_ns() >= give_up)
 			return false;
 		if (durable && (ProcDiePending || ClientConnectionLost || !PostmasterIsAlive()))
@@ -372,13 +570,15 @@ wait_for_lease(const char *what, bool durable, XLogRecPtr end)
 static void
 require_lease(const char *what)
 {
-	if (wait_for_lease(what, false, InvalidXLogRecPtr))
+	bool		confirmed;
+
+	if (wait_for_lease(what, false, InvalidXLogRecPtr, &confirmed))
 		return;
 	pg_atomic_fetch_add_u64(&counters->refused, 1);
 	ereport(ERROR,
 			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 			 errmsg("%s refused: this server holds no lease to be primary", what),
-			 errdetail_no_lease(true),
+			 errdetail_no_lease(confirmed),
 			 errhint("The transaction was not committed here. Connect to the current primary and run it again.")));
 }
 
@@ -401,7 +601,7 @@ require_lease(const char *what)
  * already has the statement's CommandComplete.
  */
 static void
-sever(const char *what, XLogRecPtr end)
+sever(const char *what, bool confirmed)
 {
 	pg_atomic_fetch_add_u64(&counters->severed, 1);
 	if (MyProcPort != NULL)
@@ -411,21 +611,24 @@ sever(const char *what, XLogRecPtr end)
 	InterruptPending = true;
 	ereport(LOG_SERVER_ONLY,
 			(errmsg("regent gate: session ended: %s is durable but came without a lease to acknowledge it", what),
-			 errdetail_no_lease(is_confirmed(end))));
+			 errdetail_no_lease(confirmed)));
 }
 
 /* The second look: a lease and confirmation, or silence.  The caller holds interrupts. */
 static void
 require_lease_to_acknowledge(const char *what, XLogRecPtr end)
 {
+	bool		confirmed;
+
 #ifdef REGENT_GATE_MUTANT_ONE_CHECK
 	/* Only the tests build this, to show that they notice a gate that looks once. */
 	(void) sever;
+	(void) confirmed;
 	return;
 #endif
 	Assert(InterruptHoldoffCount > 0);
-	if (!wait_for_lease(what, true, end))
-		sever(what, end);
+	if (!wait_for_lease(what, true, end, &confirmed))
+		sever(what, confirmed);
 }
 
 /* ---------- where the looks are taken ---------- */
@@ -462,18 +665,28 @@ at_transaction_event(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_COMMIT:
 			if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && commits_are_gated())
 				require_lease("commit");
+			if (commits_are_gated())
+				wait_instead_of_postgres();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
 			if (commits_are_gated())
+			{
 				require_lease("prepare");
+				wait_instead_of_postgres();
+			}
 			break;
 		case XACT_EVENT_COMMIT:
 			if (TransactionIdIsValid(GetTopTransactionIdIfAny()) && commits_are_gated())
-				require_lease_to_acknowledge("commit", to_confirm(XactLastCommitEnd));
+				require_lease_to_acknowledge("commit", XactLastCommitEnd);
+			wait_no_longer();
 			break;
 		case XACT_EVENT_PREPARE:
 			if (commits_are_gated())
-				require_lease_to_acknowledge("prepare", to_confirm(flushed_here()));
+				require_lease_to_acknowledge("prepare", flushed_here());
+			wait_no_longer();
+			break;
+		case XACT_EVENT_ABORT:
+			wait_no_longer();
 			break;
 		default:
 			break;
@@ -518,7 +731,10 @@ gate_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 
 	/* COMMIT PREPARED commits a transaction that no callback tells us about. */
 	if (commit_prepared && commits_are_gated())
+	{
 		require_lease("commit prepared");
+		wait_instead_of_postgres();
+	}
 
 	next(pstmt, queryString,
 #if PG_VERSION_NUM >= 140000
@@ -530,7 +746,8 @@ gate_ProcessUtility(PlannedStmt *pstmt, const char *queryString,
 	{
 		/* A cancel must not turn a durable commit into an error. */
 		HOLD_INTERRUPTS();
-		require_lease_to_acknowledge("commit prepared", to_confirm(flushed_here()));
+		require_lease_to_acknowledge("commit prepared", flushed_here());
+		wait_no_longer();
 		RESUME_INTERRUPTS();
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -602,7 +819,8 @@ request_shmem(void)
 	if (prev_shmem_request)
 		prev_shmem_request();
 #endif
-	RequestAddinShmemSpace(MAXALIGN(sizeof(Counters)));
+	RequestAddinShmemSpace(add_size(MAXALIGN(sizeof(Counters)), MAXALIGN(sizeof(Bound))));
+	RequestNamedLWLockTranche("regent_gate", 1);
 }
 
 static void
@@ -619,6 +837,12 @@ startup_shmem(void)
 		pg_atomic_init_u64(&counters->waits, 0);
 		pg_atomic_init_u64(&counters->refused, 0);
 		pg_atomic_init_u64(&counters->severed, 0);
+	}
+	bound = ShmemInitStruct("regent_gate_bound", sizeof(Bound), &found);
+	if (!found)
+	{
+		memset(bound, 0, sizeof(Bound));
+		bound->lock = &GetNamedLWLockTranche("regent_gate")->lock;
 	}
 	LWLockRelease(AddinShmemInitLock);
 }

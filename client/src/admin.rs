@@ -7,11 +7,17 @@ use crate::error::Error;
 use crate::leadership::Client;
 use crate::wire;
 use regent_core::ids::{GroupName, NodeId, RegionName};
+use regent_core::message::Role;
 use regent_core::quorum::Electorate;
 use regent_core::state::{Change, Group};
 use regent_proto::api::{
-    Assignment, Drain, NewElectorate, NewGroup, NewMode, Status, Switchover, SwitchoverPlan,
+    Assignment, Drain, GroupStatus, InstanceStatus, NewElectorate, NewGroup, NewMode, Status, Switchover,
+    SwitchoverPlan,
 };
+use std::time::Duration;
+
+/// A standby that was not heard of for so long is offered to no reader.
+const UNHEARD: Duration = Duration::from_secs(2);
 
 impl Client {
     /// Creates a group.
@@ -37,6 +43,17 @@ impl Client {
     /// [`Error::NotFound`] names the groups there are.
     pub async fn status(&self, groups: &[GroupName]) -> Result<Status, Error> {
         self.connection.read(|attempt| wire::status(attempt, groups.to_vec())).await
+    }
+
+    /// The standbys of a group that can be read from, as the asked node sees them, the one least behind first: they stream, were
+    /// heard of within a moment, and are not tagged `no_load_balance`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] names the groups there are.
+    pub async fn replicas(&self, group: &GroupName) -> Result<Vec<InstanceStatus>, Error> {
+        let status = self.status(std::slice::from_ref(group)).await?;
+        let found = status.groups.into_iter().find(|status| status.group.name == *group);
+        Ok(found.map(readable).unwrap_or_default())
     }
 
     /// The changes of primary of a group, oldest first.
@@ -100,4 +117,17 @@ impl Client {
     pub async fn transfer_leader(&self, to: NodeId) -> Result<u64, Error> {
         self.connection.write(|attempt| wire::transfer_leader(attempt, to)).await
     }
+}
+
+/// Whoever is fit to be read from, the one least behind first.
+fn readable(status: GroupStatus) -> Vec<InstanceStatus> {
+    let GroupStatus { group, instances, .. } = status;
+    let offered = |one: &InstanceStatus| {
+        let tagged = group.instances.get(&one.name).is_some_and(|at| at.tags.no_load_balance);
+        let streams = one.role == Some(Role::Standby) && one.streaming;
+        streams && !tagged && one.heard.is_some_and(|heard| heard < UNHEARD)
+    };
+    let mut found: Vec<InstanceStatus> = instances.into_iter().filter(offered).collect();
+    found.sort_by_key(|one| one.lag_bytes.unwrap_or(u64::MAX));
+    found
 }

@@ -9,14 +9,15 @@
 //! offset  0  u64  magic                 "RGNTGAT1", written last when the file is made
 //!         8  u64  epoch
 //!        16  u64  deadline              ns of CLOCK_BOOTTIME; 0 = closed
-//!        24  u64  replication deadline  ns of CLOCK_BOOTTIME; u64::MAX = not used
+//!        24  u64  rpo                   ns; 0 or u64::MAX = a commit must be confirmed itself
 //!        32  u64  opened by             incarnation of the agent that opened the gate
 //!        40  u64  confirm               bit n: the standby at place n + 1 of synchronous_standby_names has to have flushed
 //!        48  ..   zero, up to 4096
 //! ```
 //!
-//! The gate is open while `now < min(deadline, replication deadline)`. Both are read and written as single atomic
-//! words, so a reader never sees half of one. All numbers are in the machine's own byte order: the file is never
+//! The gate is open while `now < deadline`. Under an rpo a commit is acknowledged when those who have to confirm have flushed
+//! all that was acknowledged longer ago than that, instead of the commit itself. The words are read and written as single
+//! atomic ones, so a reader never sees half of one. All numbers are in the machine's own byte order: the file is never
 //! read on another machine.
 //!
 //! What is not here, on purpose: any decision about when to open or close.
@@ -26,6 +27,7 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{Flock, FlockArg};
@@ -33,8 +35,8 @@ use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 
-/// The value of a replication deadline that limits nothing.
-pub const NO_REPLICATION_DEADLINE: u64 = u64::MAX;
+/// The value that says that a commit must be confirmed itself. Not 0, which an older gate would take for closed.
+pub const NO_RPO: u64 = u64::MAX;
 
 const SIZE: u64 = 4096;
 const MAGIC: u64 = u64::from_le_bytes(*b"RGNTGAT1");
@@ -44,7 +46,7 @@ struct Page {
     magic: AtomicU64,
     epoch: AtomicU64,
     deadline: AtomicU64,
-    replication_deadline: AtomicU64,
+    rpo: AtomicU64,
     opened_by: AtomicU64,
     confirm: AtomicU64,
     reserved: [u8; SIZE as usize - 48],
@@ -54,7 +56,7 @@ struct Page {
 const _: () = {
     assert!(std::mem::offset_of!(Page, epoch) == 8);
     assert!(std::mem::offset_of!(Page, deadline) == 16);
-    assert!(std::mem::offset_of!(Page, replication_deadline) == 24);
+    assert!(std::mem::offset_of!(Page, rpo) == 24);
     assert!(std::mem::offset_of!(Page, opened_by) == 32);
     assert!(std::mem::offset_of!(Page, confirm) == 40);
     assert!(std::mem::size_of::<Page>() == SIZE as usize);
@@ -98,8 +100,8 @@ pub struct Lease {
     pub epoch: u64,
     /// Until when, in nanoseconds of `CLOCK_BOOTTIME`; 0 when closed.
     pub deadline_ns: u64,
-    /// Until when the replicas are known to be near enough; [`NO_REPLICATION_DEADLINE`] if that does not matter.
-    pub replication_deadline_ns: u64,
+    /// How old an acknowledged commit may be that is not confirmed; [`NO_RPO`] if each must be confirmed itself.
+    pub rpo_ns: u64,
     /// The incarnation of the agent that opened the gate last.
     pub opened_by: u64,
     /// The places of the standbys that have to confirm a commit.
@@ -109,7 +111,7 @@ pub struct Lease {
 impl Lease {
     /// Whether a backend that looks at `now_ns` finds the gate open.
     pub fn is_open_at(&self, now_ns: u64) -> bool {
-        now_ns < self.deadline_ns.min(self.replication_deadline_ns)
+        now_ns < self.deadline_ns
     }
 }
 
@@ -182,7 +184,7 @@ impl LeaseFile {
     fn initialize(&self) {
         let page = self.page();
         page.deadline.store(0, SeqCst);
-        page.replication_deadline.store(NO_REPLICATION_DEADLINE, SeqCst);
+        page.rpo.store(NO_RPO, SeqCst);
         page.magic.store(MAGIC, SeqCst);
     }
 
@@ -199,9 +201,10 @@ impl LeaseFile {
         page.deadline.store(deadline_ns, SeqCst);
     }
 
-    /// Additionally limits acknowledgements to before `deadline_ns`; [`NO_REPLICATION_DEADLINE`] takes the limit away.
-    pub fn set_replication_deadline(&self, deadline_ns: u64) {
-        self.page().replication_deadline.store(deadline_ns, SeqCst);
+    /// Lets a commit be acknowledged when what was acknowledged longer ago than that is confirmed; `None`: when it is itself.
+    pub fn set_rpo(&self, rpo: Option<Duration>) {
+        let ns = rpo.map_or(NO_RPO, |rpo| u64::try_from(rpo.as_nanos()).unwrap_or(NO_RPO));
+        self.page().rpo.store(ns, SeqCst);
     }
 
     /// Lets a commit be acknowledged only when the standbys at these places have flushed it; 0: no standby has to.
@@ -222,7 +225,7 @@ impl LeaseFile {
         let page = self.page();
         Lease {
             deadline_ns: page.deadline.load(SeqCst),
-            replication_deadline_ns: page.replication_deadline.load(SeqCst),
+            rpo_ns: page.rpo.load(SeqCst),
             epoch: page.epoch.load(SeqCst),
             opened_by: page.opened_by.load(SeqCst),
             confirm: page.confirm.load(SeqCst),

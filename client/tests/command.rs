@@ -87,6 +87,7 @@ fn group() -> v1::Group {
         name: format!("orders-{name}"),
         region: name.into(),
         address: "10.0.1.7:5432".into(),
+        ..Default::default()
     };
     let terms = v1::Terms {
         ttl_us: 250_000,
@@ -246,6 +247,41 @@ async fn status_fits_a_narrow_terminal() {
     let narrow = Terminal { width: Some(60), ..PLAIN };
     let ran = regent_at(&node.endpoint(), &["status"], narrow, "").await;
     golden("narrow.txt", &ran.out);
+}
+
+#[tokio::test]
+async fn replicas_are_those_that_stream_and_are_not_tagged() {
+    let mut status = healthy();
+    for one in &mut status.groups[0].instances {
+        one.address = format!("{}:5432", one.name);
+    }
+    let node = node_with(status.clone()).await;
+    let both = "orders-us-west:5432\norders-eu-west:5432\n";
+    let ran = regent(&node, &["replicas", "orders"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Ok, both), "the one least behind first");
+    let ran = regent(&node, &["replicas", "orders", "-o", "json"]).await;
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value[0]["instance"], "orders-us-west");
+
+    // One is tagged, one has not been heard of for too long, or does not stream.
+    let tags =
+        v1::Tags { no_load_balance: true, replicate_from: "orders-eu-west".into(), ..Default::default() };
+    status.groups[0].group.as_mut().unwrap().instances[1].tags = Some(tags);
+    status.groups[0].instances[1].through = "orders-eu-west".into();
+    let node = node_with(status.clone()).await;
+    assert_eq!(regent(&node, &["replicas", "orders"]).await.out, "orders-eu-west:5432\n");
+    let shown = regent(&node, &["status"]).await.out;
+    assert!(shown.contains("standby of orders-eu-west"), "{shown}");
+    let tagged = "orders-us-west is tagged no_load_balance, replicate_from orders-eu-west";
+    assert!(shown.contains(tagged), "{shown}");
+    let spoil: [fn(&mut v1::InstanceStatus); 2] =
+        [|one| one.heard_ms_ago = Some(2_000), |one| one.streaming = false];
+    for spoil in spoil {
+        let mut status = status.clone();
+        spoil(&mut status.groups[0].instances[2]);
+        let ran = regent(&node_with(status).await, &["replicas", "orders"]).await;
+        assert_eq!((ran.exit, ran.out.as_str()), (Exit::Unwell, ""));
+    }
 }
 
 #[tokio::test]
@@ -424,11 +460,27 @@ async fn a_mode_is_set_with_its_count_and_policy() {
     assert!(ran.out.contains(", sync 2 or degrade, "), "{}{}", ran.out, ran.err);
     let ran = regent(&node, &set).await;
     assert!(ran.out.contains(", sync 1 or block, "), "{}{}", ran.out, ran.err);
-    for wrong in [&["--mode", "async", "--sync-count", "1"][..], &["--mode", "magic"], &[]] {
+    let bounded = ["group", "set", "orders", "--mode", "bounded", "--rpo", "250ms", "--sync-count", "2"];
+    let ran = regent(&node, &bounded).await;
+    assert!(ran.out.contains(", bounded 250ms 2 or block, "), "{}{}", ran.out, ran.err);
+    for wrong in [
+        &["--mode", "async", "--sync-count", "1"][..],
+        &["--mode", "sync", "--rpo", "100ms"],
+        &["--mode", "bounded", "--rpo", "100"],
+        &["--mode", "magic"],
+        &[],
+    ] {
         let ran = regent(&node, &[&["group", "set", "orders"], wrong].concat()).await;
         assert_eq!(ran.exit, Exit::Usage, "{wrong:?}: {}", ran.err);
     }
-    assert_eq!(node.calls(), ["mode sync 2 policy Some(\"degrade\")", "mode sync 1 policy None"]);
+    assert_eq!(
+        node.calls(),
+        [
+            "mode sync 2 policy Some(\"degrade\")",
+            "mode sync 1 policy None",
+            "mode bounded 250ms 2 policy None"
+        ]
+    );
 }
 
 /// What a watch prints, readable while it runs.

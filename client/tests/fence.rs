@@ -7,19 +7,21 @@
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use regent_client::agent::fence::{Fence, Place};
+use regent_client::agent::fence::{Fence, Place, remove_left};
 use regent_client::gate::boottime_ns;
 use regent_core::message::{KernelFence, Role};
 use regent_core::time::Time;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer than the machine's stalls, short enough to wait for.
 const LEASE: Duration = Duration::from_millis(1_500);
-const TABLE: &str = "regent_orders_orders-east_5432";
+const TABLE: &str = "regent.demo.orders.orders-east";
 /// Tells a child of a test that it is the agent's stand-in, and the port that it fences.
 const STAND_IN: &str = "REGENT_TEST_FENCED_PORT";
 
@@ -172,7 +174,7 @@ fn what_a_killed_agent_leaves_stays_closed_until_the_next_one_has_a_lease_or_a_s
         until("the lease has ended", || !answers(&mut client));
 
         let mut next = Fence::new(place(port));
-        assert_eq!(next.standing(), KernelFence::Armed);
+        assert_eq!(next.standing(), KernelFence::Ready);
         next.follow(Some(Role::Stopped), None);
         assert!(!answers(&mut client), "what was guarded is guarded until it is known to be no primary");
         next.follow(None, lease());
@@ -181,9 +183,42 @@ fn what_a_killed_agent_leaves_stays_closed_until_the_next_one_has_a_lease_or_a_s
         until("a lease that was given up closes it", || !answers(&mut client));
         next.follow(Some(Role::Standby), None);
         until("a standby is open to everybody", || answers(&mut client));
+        until("a standby has no table", || !table_is_there());
+        assert_eq!(next.standing(), KernelFence::Ready);
+        next.follow(None, lease());
+        until("a lease arms it again", || next.standing() == KernelFence::Armed);
         drop(next);
         assert!(!table_is_there(), "an agent that ends leaves nothing behind");
         assert!(answers(&mut client));
+    });
+}
+
+#[test]
+fn an_agent_that_has_no_fence_removes_what_one_before_it_left() {
+    alone(|| {
+        let port = echo();
+        let mut client = connected(port);
+        let killed = StandIn::of(port);
+        until("the stand-in has armed it", table_is_there);
+        until("it is open", || answers(&mut client));
+        drop(killed);
+        until("the lease has ended", || !answers(&mut client));
+        remove_left(&place(port));
+        assert!(!table_is_there());
+        until("it is open to everybody", || answers(&mut client));
+        remove_left(&place(port)); // there is none, and no harm
+    });
+}
+
+#[test]
+fn only_the_port_of_the_instance_is_closed() {
+    alone(|| {
+        let (port, other) = (echo(), echo());
+        let (mut client, mut neighbour) = (connected(port), connected(other));
+        let mut fence = Fence::new(place(port));
+        fence.follow(Some(Role::Primary), None);
+        until("it is closed", || !answers(&mut client));
+        assert!(answers(&mut neighbour));
     });
 }
 
@@ -221,4 +256,56 @@ fn who_may_not_change_the_kernels_tables_is_told_so() {
         assert!(why.contains("CAP_NET_ADMIN"), "{why}");
     });
     without.join().unwrap();
+}
+
+// ---------- what docs/gate.md says of it ----------
+
+#[test]
+#[ignore = "a measurement: what a renewal costs, and how long before the end of the lease the last byte passes"]
+fn measure() {
+    alone(|| {
+        let (port, heard) = clock();
+        let mut fence = Fence::new(place(port));
+        fence.follow(None, lease());
+        until("it is armed", || fence.standing() == KernelFence::Armed);
+        let mut early_ms: Vec<f64> = (0..TRIALS)
+            .map(|_| {
+                let end = Time(boottime_ns()) + Duration::from_millis(300);
+                fence.follow(None, Some(end));
+                let mut client = connected(port);
+                while Time(boottime_ns()) < end + Duration::from_millis(50) {
+                    client.write_all(b"?").unwrap();
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+                (end.0 as f64 - heard.load(Ordering::SeqCst) as f64) / 1e6
+            })
+            .collect();
+        early_ms.sort_by(f64::total_cmp);
+        let [least, median, most] = [0, TRIALS / 2, TRIALS - 1].map(|at| early_ms[at]);
+        println!(
+            "{TRIALS} trials, ms before the lease's end: least {least:.2}, median {median:.2}, most {most:.2}"
+        );
+    });
+}
+
+const TRIALS: usize = 100;
+
+/// Notes when it last heard a byte.
+fn clock() -> (u16, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = Arc::new(AtomicU64::new(0));
+    let noted = heard.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let noted = noted.clone();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while stream.read(&mut bytes).is_ok_and(|size| size > 0) {
+                    noted.fetch_max(boottime_ns(), Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    (port, heard)
 }

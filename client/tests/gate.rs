@@ -18,11 +18,14 @@ use std::time::{Duration, Instant};
 use futures::{SinkExt, TryStreamExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, chown};
-use regent_client::gate::{GateError, LeaseFile, NO_REPLICATION_DEADLINE, boottime_ns};
+use regent_client::gate::{GateError, LeaseFile, NO_RPO, boottime_ns};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, NoTls};
+
+#[path = "gate/bound.rs"]
+mod bound;
 
 /// Long enough that a loaded machine does not make a test fail; nothing waits for it in the good case.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -207,6 +210,12 @@ impl Server {
             wait = COMMIT_WAIT.as_millis(),
         )
         .unwrap();
+        Server::run(dir, shm)
+    }
+
+    /// Starts what is in `dir`.
+    fn run(dir: TempDir, shm: TempDir) -> Server {
+        let data = dir.path().join("data");
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let mut postmaster = as_server_user(pg_bin("postgres"));
         postmaster.arg("-D").arg(&data).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -382,20 +391,6 @@ async fn a_lease_that_comes_back_in_time_lets_the_commit_through() {
     commit.await.unwrap().unwrap();
     assert_eq!(rows(&watcher).await, 1);
     assert_eq!(counters(&watcher).await, counted(1, 0, 0));
-}
-
-#[tokio::test]
-async fn the_replication_deadline_closes_the_gate_as_well() {
-    let server = Server::start_with(Build::Real, "regent.commit_wait = 20ms").await;
-    let client = server.connect().await;
-    let lease = server.lease();
-    lease.open_until(3, until(LONG));
-    lease.set_replication_deadline(boottime_ns());
-    assert_refused(sql(&client, INSERT).await, "past the replication deadline");
-    lease.set_replication_deadline(until(LONG));
-    sql(&client, INSERT).await.unwrap();
-    lease.set_replication_deadline(NO_REPLICATION_DEADLINE);
-    sql(&client, INSERT).await.unwrap();
 }
 
 #[tokio::test]
@@ -623,18 +618,16 @@ fn a_lease_file_has_one_writer_and_keeps_what_it_says() {
     assert!(!first.read().is_open_at(0));
     assert!(matches!(LeaseFile::open(&path, 2), Err(GateError::Held { .. })));
     first.open_until(5, 1000);
-    first.set_replication_deadline(900);
+    assert_eq!(first.read().rpo_ns, NO_RPO);
+    first.set_rpo(Some(Duration::from_nanos(900)));
     let inode = fs::metadata(&path).unwrap().ino();
     drop(first);
 
     let second = LeaseFile::open(&path, 2).unwrap();
     let lease = second.read();
     assert!(!second.was_created());
-    assert_eq!(
-        (lease.epoch, lease.deadline_ns, lease.replication_deadline_ns, lease.opened_by),
-        (5, 1000, 900, 1)
-    );
-    assert!(lease.is_open_at(899) && !lease.is_open_at(900));
+    assert_eq!((lease.epoch, lease.deadline_ns, lease.rpo_ns, lease.opened_by), (5, 1000, 900, 1));
+    assert!(lease.is_open_at(999) && !lease.is_open_at(1000));
     second.open_until(6, 2000);
     assert_eq!(second.read().opened_by, 2);
     second.close();

@@ -17,5 +17,9 @@ mod refusals;
 mod rejoin;
 #[path = "postgres/replication.rs"]
 mod replication;
+#[path = "postgres/slots.rs"]
+mod slots;
 #[path = "postgres/tail.rs"]
 mod tail;
+#[path = "postgres/timelines.rs"]
+mod timelines;

@@ -306,7 +306,11 @@ pub(crate) mod testing {
             Command::CreateGroup { group: group(), terms: Terms::default(), electorate, first: None };
         apply(&mut state, create);
         for name in ["a", "b"] {
-            let at = Instance { region: region.clone(), address: format!("{name}:5432") };
+            let at = Instance {
+                region: region.clone(),
+                address: format!("{name}:5432"),
+                tags: Default::default(),
+            };
             let instance = InstanceName::new(name).unwrap();
             apply(&mut state, Command::Register { group: group(), instance, at });
         }

@@ -132,6 +132,7 @@ fn the_status() {
         why_not: String::new(),
         trouble: "slow disk".into(),
         progress: "cloning a: 3 %".into(),
+        through: "b".into(),
     };
     let never = v1::InstanceStatus { name: "north".into(), region: "eu".into(), ..Default::default() };
     let forecast = v1::Forecast { heir: "west".into(), outage_ms: 520, lost_bytes: 9, words: "soon".into() };

@@ -36,6 +36,7 @@ fn hello() -> v1::Hello {
         instance: "west".into(),
         region: "us-west".into(),
         address: "10.0.0.7:5432".into(),
+        tags: None,
     }
 }
 
@@ -215,7 +216,8 @@ fn a_group_that_contradicts_itself() {
     );
     bad(
         |g| {
-            let one = v1::Instance { name: "a".into(), region: "r".into(), address: "h:1".into() };
+            let one =
+                v1::Instance { name: "a".into(), region: "r".into(), address: "h:1".into(), tags: None };
             g.instances = vec![one.clone(), one];
         },
         "instances: expected distinct names, got 1 repeated",

@@ -89,6 +89,6 @@ fn commands(config: &Config) -> Vec<Command> {
         at: identity(at).at,
     }));
     all.push(Command::Begin { group: group(), primary: instance(0), at_unix_ms: 0 });
-    all.push(Command::SetSystem { group: group(), system_id: 7 });
+    all.push(Command::SetSystem { group: group(), system_id: 7, timeline_base: 0 });
     all
 }

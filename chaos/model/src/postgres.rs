@@ -41,6 +41,7 @@ impl Postgres {
             gate_armed: true,
             waits: Some(Waits::default()),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 
@@ -60,7 +61,7 @@ impl Postgres {
     /// Does what it is told, in the office of that epoch.
     pub fn does(&mut self, task: &Task, office: Epoch) {
         match task {
-            Task::Promote => {
+            Task::Promote { .. } => {
                 (self.role, self.following, self.stint) = (Role::Primary, None, office);
             }
             Task::Initialise | Task::Clone(_) | Task::Rewind(_) => {
@@ -75,7 +76,7 @@ impl Postgres {
             Task::Synchronise(_) => {}
             Task::Follow(upstream) => self.following = Some(upstream.clone()),
             Task::Checkpoint { .. } => {}
-            Task::StopImmediately | Task::StopCleanly => self.stop(),
+            Task::StopImmediately | Task::StopCleanly | Task::StopFor { .. } => self.stop(),
         }
     }
 }

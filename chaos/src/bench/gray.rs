@@ -1,8 +1,10 @@
-//! How long writes stop when the primary's Postgres is half dead, by kind; and that load alone costs no promotion.
+//! How long writes stop when the primary's Postgres is half dead, by kind; and that one that is merely slow, under load or
+//! because each commit takes 300 ms longer, is not given up.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
+use regent_core::replication::Mode;
 use serde::Serialize;
 
 use super::report::Row;
@@ -12,6 +14,7 @@ use crate::cluster::admin::{View, wait_for};
 use crate::cluster::topology::{REGIONS, RoundTrips};
 use crate::demo::{fault::bring_home, setup};
 use crate::gray::disk::Disk;
+use crate::gray::load::{Said, Server};
 use crate::gray::{Kind, load, strike};
 use crate::history::History;
 use crate::terminal::Stage;
@@ -23,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Rows that must have been acknowledged before a fault.
 const WARM: usize = 100;
 const POLL: Duration = Duration::from_millis(5);
+/// How much longer a flush of the log takes where the disk is slow.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// The figures of one kind.
 #[derive(Serialize)]
@@ -52,14 +57,16 @@ impl Row for Figures {
     }
 }
 
-/// Each kind in turn, then load without a fault for so many seconds.
+/// Each kind in turn, then, for so many seconds each, what is only slow.
 pub async fn measure(
     round_trips: RoundTrips,
+    mode: Mode,
     kinds: &[Kind],
     trials: usize,
     seconds: u64,
 ) -> anyhow::Result<Vec<Figures>> {
-    let (cluster, account) = setup::start(round_trips).await?;
+    let (cluster, account) = setup::start_under_shim(round_trips).await?;
+    setup::set_mode(&cluster, mode).await?;
     let history = History::create(&cluster.run_dir().path().join("history.jsonl"))?;
     let mut bench = Bench { cluster, account, history };
     let mut all = Vec::new();
@@ -70,6 +77,7 @@ pub async fn measure(
         }
     }
     all.push(bench.under_load(seconds).await?);
+    all.push(bench.on_a_slow_disk(seconds).await?);
     Ok(all)
 }
 
@@ -112,11 +120,35 @@ impl Bench {
         let before = self.calm_at(STRUCK).await?;
         let stage = Stage::begin(format!("pgbench, {} sessions, for {seconds} s", load::CLIENTS));
         load::prepare(&self.cluster, STRUCK)?;
-        let tps = load::saturate(&self.cluster, STRUCK, seconds)?;
+        let said = self.pgbench(load::CLIENTS, seconds).await?;
+        stage.done(format!("{:.0} transactions a second", said.tps));
+        let kind = format!("none: pgbench at saturation for {seconds} s, {:.0} tps", said.tps);
+        self.unmoved(kind, &before).await
+    }
+
+    /// Each commit takes 300 ms longer; one session, so that none waits for another's flush.
+    async fn on_a_slow_disk(&mut self, seconds: u64) -> anyhow::Result<Figures> {
+        let before = self.calm_at(STRUCK).await?;
+        let stage = Stage::begin(format!("each flush takes {SLOW:?} longer, for {seconds} s"));
+        self.cluster.shim(STRUCK)?.slow_flushes(SLOW)?;
+        let said = self.pgbench(1, seconds).await;
+        self.cluster.shim(STRUCK)?.slow_flushes(Duration::ZERO)?;
+        let said = said.context("on a slow disk pgbench did not get through: was the primary given up?")?;
+        stage.done(format!("a commit took {:.0} ms", said.latency_ms));
+        ensure!(said.latency_ms > SLOW.as_secs_f64() * 1e3, "the disk was not slow: {said:?}");
+        let kind = format!("none: commits of {:.0} ms for {seconds} s", said.latency_ms);
+        self.unmoved(kind, &before).await
+    }
+
+    /// Beside the runtime: what the harness does meanwhile must go on.
+    async fn pgbench(&self, sessions: u32, seconds: u64) -> anyhow::Result<Said> {
+        let server = Server::of(&self.cluster, STRUCK);
+        tokio::task::spawn_blocking(move || server.load("simple-update", sessions, seconds)).await?
+    }
+
+    async fn unmoved(&mut self, kind: String, before: &View) -> anyhow::Result<Figures> {
         let after = self.whole().await?;
-        stage.done(format!("{tps:.0} transactions a second"));
         ensure!(after.primary == before.primary, "{before:?}, then {after:?}");
-        let kind = format!("none: pgbench for {seconds} s, {tps:.0} tps");
         Ok(Figures { kind, writes_ms: Vec::new(), epochs: after.epoch - before.epoch })
     }
 

@@ -121,7 +121,7 @@ impl Admin {
     pub async fn in_force(&self) -> anyhow::Result<()> {
         let status = self.client.status(&[group()?]).await?;
         let one = status.groups.first().context("the node does not know the group")?;
-        ensure!(one.group.terms.mode == Mode::Async || one.group.offered > 0, "{:?}", one.troubles);
+        ensure!(one.group.terms.mode == Mode::Async || one.group.in_force(), "{:?}", one.troubles);
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 use rand::Rng;
 
 use crate::clock::now_ns;
+use crate::shim::{Library, Shim};
 use crate::wan::{LinkSpec, Wan};
 use config::RegionConfig;
 use run_dir::{Programs, RunDir};
@@ -49,6 +50,7 @@ struct Region {
     seen_postgres: Vec<SocketAddr>,
     processes: [Option<Child>; 2],
     lost: bool,
+    shim: Option<Shim>,
 }
 
 /// A region that was killed.
@@ -63,6 +65,21 @@ pub struct Loss {
 impl Cluster {
     /// Starts everything; returns as soon as the processes run, not when they are ready.
     pub fn start(programs: Programs, round_trips: RoundTrips) -> anyhow::Result<Cluster> {
+        Cluster::make(programs, round_trips)?.begin()
+    }
+
+    /// The same, with every process under the shim of its region.
+    pub fn start_under_shim(programs: Programs, round_trips: RoundTrips) -> anyhow::Result<Cluster> {
+        let mut cluster = Cluster::make(programs, round_trips)?;
+        let library = Library::compile(&cluster.run.path().join("bin"))?;
+        for region in 0..REGIONS.len() {
+            let file = cluster.run.region(region).join("shim");
+            cluster.regions[region].shim = Some(Shim::new(&library, file)?);
+        }
+        cluster.begin()
+    }
+
+    fn make(programs: Programs, round_trips: RoundTrips) -> anyhow::Result<Cluster> {
         let (run, wan) = (RunDir::create(&programs)?, Wan::start()?);
         let mut taken = BTreeSet::new();
         let mut servers = Vec::new();
@@ -88,14 +105,52 @@ impl Cluster {
                 seen_postgres,
                 processes: [None, None],
                 lost: false,
+                shim: None,
             });
         }
-        let mut cluster = Cluster { regions, wan, run, programs, round_trips };
+        Ok(Cluster { regions, wan, run, programs, round_trips })
+    }
+
+    fn begin(mut self) -> anyhow::Result<Cluster> {
         for region in 0..REGIONS.len() {
-            cluster.write_config(region)?;
-            cluster.start_processes(region)?;
+            self.write_config(region)?;
+            self.start_processes(region)?;
         }
-        Ok(cluster)
+        Ok(self)
+    }
+
+    /// What the processes of a region are told, if the cluster was started under the shim.
+    pub fn shim(&self, region: usize) -> anyhow::Result<&Shim> {
+        self.regions[region].shim.as_ref().context("the cluster was not started under the shim")
+    }
+
+    /// Every link of the region's agent to the nodes, and of its node to the others; Postgres' own stay.
+    fn links_of_nodes(&self, region: usize) -> impl Iterator<Item = SocketAddr> {
+        let ends = move |from: usize, to: usize| from != to && (from == region || to == region);
+        self.regions.iter().enumerate().flat_map(move |(from, one)| {
+            let seen = one.seen_nodes.iter().enumerate();
+            seen.filter_map(move |(to, link)| ends(from, to).then_some(*link))
+        })
+    }
+
+    /// Cuts a region's agent and node off from all other nodes; Postgres' own links stay.
+    pub fn cut_nodes(&self, region: usize) {
+        self.links_of_nodes(region).for_each(|link| self.wan.cut_link(link));
+    }
+
+    /// Undoes that; what was under way arrives now.
+    pub fn heal_nodes(&self, region: usize) {
+        self.links_of_nodes(region).for_each(|link| self.wan.heal_link(link));
+    }
+
+    /// An address in a region on which nothing listens.
+    pub fn free_address(&self, region: usize) -> anyhow::Result<SocketAddr> {
+        free_port(region, &mut BTreeSet::new())
+    }
+
+    /// How processes in `from` reach a server in `to`: through a link of its own.
+    pub fn link(&self, from: usize, to: usize, target: SocketAddr) -> anyhow::Result<SocketAddr> {
+        open_link(&self.wan, &self.round_trips, from, to, target)
     }
 
     /// The links.
@@ -218,15 +273,24 @@ impl Cluster {
     pub fn start_processes(&mut self, region: usize) -> anyhow::Result<()> {
         let dir = self.run.region(region);
         for which in [Process::Node, Process::Agent] {
-            let slot = &mut self.regions[region].processes[which as usize];
-            if slot.is_some() {
+            if self.regions[region].processes[which as usize].is_some() {
                 continue;
             }
             let (program, name) = which.names();
             let config = dir.join(format!("{name}.toml")).display().to_string();
             let log = dir.join(format!("{name}.log"));
             let args = ["--config", config.as_str()];
-            *slot = Some(processes::spawn(&self.run.program(program), &args, &dir, &log, self.run.user())?);
+            let shim = self.regions[region].shim.as_ref();
+            let environment = shim.map(|shim| shim.environment().to_vec()).unwrap_or_default();
+            let started = processes::spawn_with(
+                &environment,
+                &self.run.program(program),
+                &args,
+                &dir,
+                &log,
+                self.run.user(),
+            )?;
+            self.regions[region].processes[which as usize] = Some(started);
         }
         Ok(())
     }

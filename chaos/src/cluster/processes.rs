@@ -29,6 +29,18 @@ pub fn spawn(
     log: &Path,
     user: Option<&User>,
 ) -> anyhow::Result<Child> {
+    spawn_with(&[], program, args, dir, log, user)
+}
+
+/// The same, with these variables in its environment.
+pub fn spawn_with(
+    environment: &[(&str, &Path)],
+    program: &Path,
+    args: &[&str],
+    dir: &Path,
+    log: &Path,
+    user: Option<&User>,
+) -> anyhow::Result<Child> {
     let output = OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program);
     command.args(args).current_dir(dir).process_group(0);
@@ -37,6 +49,7 @@ pub fn spawn(
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("REGENT_")) {
         command.env_remove(name);
     }
+    command.envs(environment.iter().copied());
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid).env("HOME", dir).env("USER", &user.name);
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::fault::Fault;
 use crate::clock::ms_between;
 use crate::history::Write;
-use crate::invariants::{accounted_rows, one_writable_primary};
+use crate::invariants::{accounted_rows, lost_within, one_writable_primary};
 use crate::timeline::Step;
 use crate::wan::LatenessReport;
 
@@ -27,6 +27,8 @@ pub struct Trial {
     pub fault: Fault,
     /// Where.
     pub region: &'static str,
+    /// Region of the heir before the fault: in `sync` a standby that every commit waited for.
+    pub heir: &'static str,
     /// Processes killed.
     pub processes_killed: usize,
     /// Longest time in which no client anywhere got an acknowledgement.
@@ -47,6 +49,8 @@ pub struct Trial {
     pub one_writable_primary: one_writable_primary::Report,
     /// S4, S5 over the whole run.
     pub accounted_rows: accounted_rows::Report,
+    /// S4, S5 by the mode: how old what this fault lost was.
+    pub lost_within: lost_within::Report,
     /// How late the emulated links were.
     pub lateness: LatenessReport,
     /// What happened.
@@ -73,6 +77,7 @@ impl Trial {
             && self.moved_as_it_should()
             && self.one_writable_primary.holds()
             && self.accounted_rows.holds()
+            && self.lost_within.holds()
     }
 }
 

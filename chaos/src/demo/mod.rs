@@ -10,11 +10,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::cluster::admin::{Admin, insist};
 use crate::cluster::topology::RoundTrips;
 use fault::Fault;
 use regent_core::replication::Mode;
-use setup::ANSWER;
 use trial::Trials;
 
 /// What to run.
@@ -37,10 +35,8 @@ pub struct Plan {
 pub async fn run(plan: Plan) -> anyhow::Result<bool> {
     report::title(&plan);
     let (cluster, account) = setup::start(plan.round_trips).await?;
-    let admin = Admin::of(&cluster)?;
-    insist("changing the mode", ANSWER, async || admin.set_mode(plan.mode).await).await?;
-    insist("the mode in force", ANSWER, async || admin.in_force().await).await?;
-    let mut trials = Trials::new(cluster, account)?;
+    setup::set_mode(&cluster, plan.mode).await?;
+    let mut trials = Trials::new(cluster, account, &plan)?;
     let outcome = run_trials(&plan, &mut trials).await;
     if !matches!(outcome, Ok(true)) {
         // Somebody will want to read why.
@@ -65,6 +61,7 @@ async fn run_trials(plan: &Plan, trials: &mut Trials) -> anyhow::Result<bool> {
     }
     if measured.len() > 1 {
         report::table(&measured);
+        report::rows_of_all(&measured);
     }
     if let Some(path) = &plan.json {
         let text = serde_json::to_string_pretty(&report::figures(plan, &measured))?;

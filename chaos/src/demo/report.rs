@@ -1,5 +1,7 @@
 //! What is printed, and what is written as JSON.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::Plan;
@@ -39,6 +41,7 @@ pub fn trial(trial: &Trial) {
     line(trial.moved_as_it_should(), "primary", &moved);
     s1(trial);
     rows(trial);
+    loss(trial);
     println!(
         "  {:<6} {:<22} {:.1} s, {} writes refused",
         "",
@@ -82,6 +85,19 @@ fn rows(trial: &Trial) {
     line(report.holds(), "every row accounted for", &words);
 }
 
+fn loss(trial: &Trial) {
+    let report = &trial.lost_within;
+    let Some(bound) = report.bound_ms else { return };
+    let words = match report.lost {
+        0 => "nothing acknowledged was lost".to_owned(),
+        lost => format!(
+            "{lost} rows lost, the oldest acknowledged {:.1} ms before the last ({:.1} at least), allowed {bound:.0} ms",
+            report.oldest_ms, report.surely_ms
+        ),
+    };
+    line(report.holds(), "lost within the bound", &words);
+}
+
 fn lateness(trial: &Trial) {
     let late = &trial.lateness;
     let words =
@@ -123,6 +139,26 @@ pub fn table(trials: &[Trial]) {
     }
 }
 
+/// Of all that was ever acknowledged, what was lost; and where the heirs were.
+pub fn rows_of_all(trials: &[Trial]) {
+    let Some(last) = trials.last() else { return };
+    let report = &last.accounted_rows;
+    let (acknowledged, lost) = (report.acknowledged, report.lost.len() + report.unaccounted.len());
+    let at_home = trials.iter().filter(|trial| trial.heir == trial.region).count();
+    let heirs = heirs(trials).into_iter().map(|(region, times)| format!("{region} {times}"));
+    println!(
+        "{acknowledged} rows acknowledged, {lost} lost; the heir was in {}, in the primary's own region {at_home}",
+        heirs.collect::<Vec<_>>().join(", ")
+    );
+}
+
+/// How often the heir was in each region.
+fn heirs(trials: &[Trial]) -> BTreeMap<&'static str, usize> {
+    let mut heirs = BTreeMap::new();
+    trials.iter().for_each(|trial| *heirs.entry(trial.heir).or_default() += 1);
+    heirs
+}
+
 /// The JSON file.
 pub fn figures(plan: &Plan, trials: &[Trial]) -> Value {
     let of_fault = |fault: &Fault| {
@@ -134,6 +170,9 @@ pub fn figures(plan: &Plan, trials: &[Trial]) -> Value {
         "round_trips_ms": plan.round_trips.ms(),
         "good": trials.iter().all(Trial::good),
         "valid": trials.iter().all(|trial| trial.lateness.valid()),
+        "acknowledged": trials.last().map(|trial| trial.accounted_rows.acknowledged),
+        "lost": trials.last().map(|trial| trial.accounted_rows.lost.len() + trial.accounted_rows.unaccounted.len()),
+        "heirs": heirs(trials),
         "faults": plan.faults.iter().map(of_fault).collect::<Vec<_>>(),
         "trials": trials,
     })

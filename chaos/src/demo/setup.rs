@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use regent_core::replication::Mode;
 
 use crate::cluster::Cluster;
 use crate::cluster::admin::{Admin, View, insist, wait_for};
@@ -16,11 +17,26 @@ use crate::workload::{Account, Table};
 /// initdb and two copies of it on a busy machine.
 const WHOLE: Duration = Duration::from_secs(180);
 /// The same for an answer of the nodes.
-pub(super) const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(60);
 
 /// Starts the regions, creates the group, waits until all stream, and lets the writers in.
 pub async fn start(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)> {
-    let mut cluster = Cluster::start(Programs::find()?, round_trips)?;
+    let_in(Cluster::start(Programs::find()?, round_trips)?).await
+}
+
+/// The same, with every process under the shim of its region.
+pub async fn start_under_shim(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)> {
+    let_in(Cluster::start_under_shim(Programs::find()?, round_trips)?).await
+}
+
+/// Sets the group's mode, and waits until it is in force.
+pub async fn set_mode(cluster: &Cluster, mode: Mode) -> anyhow::Result<()> {
+    let admin = Admin::of(cluster)?;
+    insist("changing the mode", ANSWER, async || admin.set_mode(mode).await).await?;
+    insist("the mode in force", ANSWER, async || admin.in_force().await).await
+}
+
+async fn let_in(mut cluster: Cluster) -> anyhow::Result<(Cluster, Account)> {
     match prepare(&mut cluster).await {
         Ok(account) => Ok((cluster, account)),
         Err(error) => {

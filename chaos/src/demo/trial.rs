@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::Plan;
 use super::fault::{Fault, bring_home};
 use super::figures::{ClientGap, Trial, longest_silence};
 use crate::clock::ms_between;
 use crate::cluster::admin::{View, wait_for};
-use crate::cluster::topology::{REGIONS, instance};
+use crate::cluster::topology::{REGIONS, RoundTrips, instance};
 use crate::cluster::{Cluster, Loss, evidence};
 use crate::history::{History, Outcome, Write};
 use crate::invariants::accounted_rows::{self, Tail};
-use crate::invariants::one_writable_primary;
+use crate::invariants::{lost_within, one_writable_primary};
 use crate::terminal::Stage;
 use crate::timeline::{self, Step, Track};
 use crate::workload::{Account, Clients, Table, Workload};
+use regent_core::replication::Mode;
 
 /// Where primary and Raft leader are when a trial begins.
 const HOME: usize = 0;
@@ -39,14 +41,18 @@ pub struct Trials {
     history: History,
     tails: Vec<Tail>,
     lost: BTreeSet<u64>,
+    mode: Mode,
+    round_trips: RoundTrips,
     done: usize,
 }
 
 impl Trials {
     /// None yet.
-    pub fn new(cluster: Cluster, account: Account) -> anyhow::Result<Trials> {
+    pub fn new(cluster: Cluster, account: Account, plan: &Plan) -> anyhow::Result<Trials> {
+        let (mode, round_trips) = (plan.mode, plan.round_trips);
         let history = History::create(&cluster.run_dir().path().join("history.jsonl"))?;
-        Ok(Trials { cluster, account, history, tails: Vec::new(), lost: BTreeSet::new(), done: 0 })
+        let (tails, lost) = (Vec::new(), BTreeSet::new());
+        Ok(Trials { cluster, account, history, tails, lost, mode, round_trips, done: 0 })
     }
 
     /// How writers log in.
@@ -79,8 +85,10 @@ impl Trials {
         self.read_tail(&old_files, old_timeline, first.as_ref())?;
         let (rejoin_ms, after) = self.heal(fault).await?;
         workload.stop().await;
+        let lost_before = self.lost.clone();
         let (one_writable_primary, accounted_rows) = self.check(&after).await?;
         let writes = self.history.writes();
+        let lost_within = self.lost_within(&writes, &lost_before, old_timeline);
         let window_end = first.as_ref().map_or(loss.at_ns, at_ns) + WINDOW_NS;
         let window = loss.at_ns..window_end.max(loss.at_ns + 2 * WINDOW_NS);
         let gap = |region| longest_silence(&writes, region, window.clone());
@@ -91,6 +99,7 @@ impl Trials {
             number: self.done,
             fault,
             region: REGIONS[HOME],
+            heir: REGIONS[heir],
             processes_killed: loss.processes,
             gap_ms: gap(None),
             first_write_ms: first.as_ref().map(|write| ms_between(loss.at_ns, at_ns(write))),
@@ -103,6 +112,7 @@ impl Trials {
             rejoin_ms,
             one_writable_primary,
             accounted_rows,
+            lost_within,
             lateness,
             timeline: self.timeline(loss, first.as_ref(), end_ns),
         })
@@ -209,6 +219,17 @@ impl Trials {
         let accounted = accounted_rows::check(&writes, &rows, &self.tails, &self.lost);
         self.lost.extend(&accounted.lost);
         Ok((one_writable_primary::check(&writes), accounted))
+    }
+
+    /// How old what was lost since then was.
+    fn lost_within(&self, writes: &[Write], before: &BTreeSet<u64>, timeline: u32) -> lost_within::Report {
+        let travels = |client: &str| {
+            let region = REGIONS.iter().position(|region| *region == client).filter(|region| *region != HOME);
+            region.map_or(Duration::ZERO, |region| self.round_trips.between(HOME, region) / 2)
+        };
+        let slack = (self.mode != Mode::Async).then(|| self.mode.slack());
+        let lost = self.lost.difference(before).copied().collect();
+        lost_within::check(writes, &lost, timeline, travels, slack)
     }
 
     fn timeline(&self, loss: Loss, first: Option<&Write>, end_ns: u64) -> Vec<Step> {

@@ -26,10 +26,12 @@ const LOOP: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// The postmaster is stopped: connections are accepted by the kernel, and nobody answers.
+    /// The postmaster is stopped: who is connected is served, nobody new is.
     Postmaster,
     /// All its children are stopped: those that are connected get no answer.
     Backends,
+    /// Both: connections are accepted by the kernel, and nobody ever answers.
+    Mute,
     /// It is killed, whenever it was started.
     CrashLoop,
     /// The file system of the data directory takes no write.
@@ -42,9 +44,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of the table.
-    pub const ALL: [Kind; 6] = [
+    pub const ALL: [Kind; 7] = [
         Kind::Postmaster,
         Kind::Backends,
+        Kind::Mute,
         Kind::CrashLoop,
         Kind::DiskFrozen,
         Kind::AllFrozen,
@@ -54,8 +57,9 @@ impl Kind {
     /// In words.
     pub fn words(self) -> &'static str {
         match self {
-            Kind::Postmaster => "postmaster stopped: accepts, never answers",
+            Kind::Postmaster => "postmaster stopped",
             Kind::Backends => "every backend stopped",
+            Kind::Mute => "all of it stopped: accepts, never answers",
             Kind::CrashLoop => "crash loop",
             Kind::DiskFrozen => "disk frozen",
             Kind::AllFrozen => "disk frozen, the agent's state on it",
@@ -92,6 +96,7 @@ pub fn strike(kind: Kind, cluster: &Cluster, region: usize, disk: Option<Disk>) 
             let all = processes::under(&struck.data_dir)?;
             struck.stopped = all.into_iter().filter(|pid| *pid != postmaster).collect();
         }
+        Kind::Mute => struck.stopped = processes::under(&struck.data_dir)?.into_iter().collect(),
         Kind::CrashLoop => struck.crashing = Some(Crashing::begin(struck.data_dir.clone())),
         Kind::DiskFrozen | Kind::AllFrozen => its_disk()?.freeze()?,
         Kind::DiskFull => its_disk()?.fill()?,

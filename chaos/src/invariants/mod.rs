@@ -1,6 +1,7 @@
 //! The promises of the design, each as one check over what clients saw. One file a theorem.
 
 pub mod accounted_rows;
+pub mod lost_within;
 pub mod one_writable_primary;
 
 #[cfg(test)]

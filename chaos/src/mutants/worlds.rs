@@ -24,7 +24,7 @@ impl Level for Worlds {
 
     fn catch(&self, mutant: Option<Mutant>) -> anyhow::Result<Option<Caught>> {
         // Faults close together in a small world find most: it comes first of each number, what takes longest last.
-        let profiles = ["small", "sync", "swarm", "leaderless", "calm", "isolation", "failover"];
+        let profiles = ["small", "sync", "bounded", "swarm", "leaderless", "calm", "isolation", "failover"];
         let profiles: Vec<Profile> = profiles.into_iter().filter_map(Profile::named).collect();
         let worlds: Vec<(Profile, u64)> =
             (0..SEEDS).flat_map(|seed| profiles.iter().map(move |profile| (profile.clone(), seed))).collect();
@@ -33,13 +33,14 @@ impl Level for Worlds {
 }
 
 /// For a theorem that other checks nearly always see broken before: a mutant that breaks it first, and in which worlds.
-pub const AIMED: [(Theorem, Mutant, &str); 7] = [
+pub const AIMED: [(Theorem, Mutant, &str); 8] = [
     (Theorem::LossIsAccounted, Mutant::TurningIgnored, "small"),
     (Theorem::Watch, Mutant::ChangeForgotten, "leaderless"),
     (Theorem::LeaderCostsNothing, Mutant::HeirAwaitsLog, "leaderless"),
     (Theorem::Isolation, Mutant::OneGroupAtATime, "isolation"),
     (Theorem::OneWritablePrimary, Mutant::ReleasedClaimedAgain, "isolation"),
     (Theorem::Heals, Mutant::PendingForgotten, "small"),
+    (Theorem::HandedOverWhole, Mutant::HandsOverUnasked, "small"),
     (Theorem::BoundedQueues, Mutant::NeverBacksOff, "failover"),
 ];
 

@@ -87,6 +87,16 @@ impl Wan {
         self.ask(|reply| Command::Heal { region: region.into(), power_lost: false, reply });
     }
 
+    /// Black-holes one link, by the address it listens on.
+    pub fn cut_link(&self, listen: SocketAddr) {
+        self.ask(|reply| Command::CutLink { listen, cut: true, reply });
+    }
+
+    /// Undoes [`Wan::cut_link`]; what was under way arrives now.
+    pub fn heal_link(&self, listen: SocketAddr) {
+        self.ask(|reply| Command::CutLink { listen, cut: false, reply });
+    }
+
     /// Undoes [`Wan::cut`] for a region whose processes were all killed meanwhile: connections from before are
     /// reset and nothing they held is delivered.
     pub fn restore(&self, region: &str) {

@@ -20,6 +20,7 @@ pub(super) enum Command {
     Link { spec: LinkSpec, reply: Reply<io::Result<SocketAddr>> },
     Cut { region: String, reply: Reply<()> },
     Heal { region: String, power_lost: bool, reply: Reply<()> },
+    CutLink { listen: SocketAddr, cut: bool, reply: Reply<()> },
     Stop,
 }
 
@@ -34,6 +35,9 @@ pub(super) struct LinkState {
 struct Link {
     from: String,
     to: String,
+    listen: SocketAddr,
+    /// Cut alone, whatever befalls its regions.
+    cut: bool,
     state: watch::Sender<LinkState>,
 }
 
@@ -61,6 +65,11 @@ pub(super) async fn run(mut inbox: mpsc::UnboundedReceiver<Command>, lateness: A
                 relay.publish(power_lost.then_some(&region));
                 let _ = reply.send(());
             }
+            Command::CutLink { listen, cut, reply } => {
+                relay.links.iter_mut().filter(|link| link.listen == listen).for_each(|link| link.cut = cut);
+                relay.publish(None);
+                let _ = reply.send(());
+            }
             Command::Stop => return,
         }
     }
@@ -74,7 +83,7 @@ impl Relay {
         let (state, watched) = watch::channel(LinkState { cut, life: 0 });
         let path = Path::new(spec.target, spec.round_trip / 2, watched, self.lateness.clone());
         tokio::spawn(connection::accept(listener, path));
-        self.links.push(Link { from: spec.from, to: spec.to, state });
+        self.links.push(Link { from: spec.from, to: spec.to, listen: address, cut: false, state });
         Ok(address)
     }
 
@@ -83,7 +92,7 @@ impl Relay {
         for link in &self.links {
             let touched = rebooted.is_some_and(|region| *region == link.from || *region == link.to);
             link.state.send_modify(|state| {
-                state.cut = self.cut.contains(&link.from) || self.cut.contains(&link.to);
+                state.cut = link.cut || self.cut.contains(&link.from) || self.cut.contains(&link.to);
                 state.life += u64::from(touched);
             });
         }

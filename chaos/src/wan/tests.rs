@@ -161,3 +161,21 @@ fn order_is_kept_and_a_slow_reader_slows_the_writer_down() {
     assert!(got.iter().enumerate().all(|(i, byte)| *byte == (i % 65536 % 251) as u8), "order was lost");
     sender.join().unwrap();
 }
+
+#[test]
+fn a_link_is_cut_alone_and_stays_so_whatever_befalls_its_region() {
+    let wan = Wan::start().unwrap();
+    let (one, other) = (server(echo), server(echo));
+    let (cut, whole) = (a_to_b(&wan, one, ROUND_TRIP), a_to_b(&wan, other, ROUND_TRIP));
+    let (mut silent, mut heard) = (connect(cut), connect(whole));
+    ping(&mut silent);
+    ping(&mut heard);
+    wan.cut_link(cut);
+    silent.write_all(b"ping").unwrap();
+    ping(&mut heard);
+    wan.cut("a");
+    wan.heal("a");
+    assert_silent(&mut silent, 3 * ROUND_TRIP);
+    wan.heal_link(cut);
+    silent.read_exact(&mut [0; 4]).unwrap();
+}

@@ -13,9 +13,9 @@ use super::stage::{HOME, LONG, Stage, play};
 const OTHER: usize = 1;
 
 #[test]
-fn a_stopped_postmaster_stopped_backends_and_a_crash_loop_end_in_a_promotion() {
+fn what_is_stopped_or_crashes_again_and_again_ends_in_a_promotion() {
     play(async |stage| {
-        for kind in [Kind::Postmaster, Kind::Backends, Kind::CrashLoop] {
+        for kind in [Kind::Postmaster, Kind::Backends, Kind::Mute, Kind::CrashLoop] {
             is_replaced(stage, kind, HOME, None).await?;
         }
         Ok(())

@@ -3,6 +3,8 @@
 use anyhow::ensure;
 use regent_chaos::cluster::topology::{GROUP, REGIONS};
 use regent_chaos::history::Outcome;
+use regent_chaos::invariants::lost_within;
+use std::time::Duration;
 
 use super::stage::{HOME, Stage, play};
 
@@ -36,6 +38,37 @@ fn a_running_group_changes_its_mode_and_in_sync_loses_nothing_with_its_region() 
         ensure!(stage.lost() == lost, "{} acknowledged rows were lost in sync", stage.lost() - lost);
 
         stage.is_well("sync is in force again").await?;
+        stage.regent_ends(0, &["group", "set", GROUP, "--mode", "async"])?;
+        stage.is_well("async again").await
+    });
+}
+
+/// The primary is cut off with a client that goes on writing to it: without the bound it would acknowledge until its lease
+/// is over.
+#[test]
+fn in_bounded_what_is_lost_with_a_region_is_younger_than_the_bound() {
+    play(async |stage| {
+        let refused = stage.regent_ends(2, &["group", "set", GROUP, "--mode", "bounded", "--rpo", "9ms"])?;
+        ensure!(refused.contains("between 10ms and 60s"), "{refused}");
+        stage.regent_ends(0, &["group", "set", GROUP, "--mode", "bounded", "--rpo", "100ms"])?;
+        stage.is_well("bounded").await?;
+        let said = stage.regent_ends(0, &["status", GROUP])?;
+        ensure!(said.contains("bounded 100ms or block"), "{said}");
+
+        let writing = stage.start_writing().await?;
+        let (timeline, before) = (stage.history.newest_timeline(), stage.lost_rows());
+        stage.cluster.wan().cut(REGIONS[HOME]);
+        stage.successor(timeline).await?;
+        let log = stage.keep_log(HOME)?;
+        stage.account_for(timeline, &log)?;
+        stage.cluster.wan().heal(REGIONS[HOME]);
+        stage.judge(writing).await?;
+
+        let lost = stage.lost_rows().difference(&before).copied().collect();
+        let (travels, bound) = (|_: &str| Duration::ZERO, Duration::from_millis(100));
+        let found = lost_within::check(&stage.history.writes(), &lost, timeline, travels, Some(bound));
+        ensure!(found.lost > 0, "the client beside it was to lose something: {found:?}");
+        ensure!(found.holds(), "S5 is broken: {found:?}");
         stage.regent_ends(0, &["group", "set", GROUP, "--mode", "async"])?;
         stage.is_well("async again").await
     });

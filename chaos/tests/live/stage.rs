@@ -264,7 +264,12 @@ impl Stage {
         Ok(())
     }
 
-    /// How many acknowledged rows were lost with an old primary so far.
+    /// Which acknowledged rows were lost with an old primary so far.
+    pub fn lost_rows(&self) -> BTreeSet<u64> {
+        self.lost.clone()
+    }
+
+    /// How many.
     pub fn lost(&self) -> usize {
         self.lost.len()
     }

@@ -8,6 +8,7 @@ use regent_core::ids::{Epoch, InstanceName, NodeId, RegionName, Revision};
 use regent_core::message::{Solicit, ToNode};
 use regent_core::replication::{Mode, Offer, Policy, check_change};
 use regent_core::switchover::{WAIT, Wish, check};
+use regent_core::tags::Tags;
 use regent_core::vote::Reason;
 
 impl World {
@@ -162,6 +163,12 @@ impl World {
         let Some(known) = self.raft.state.groups.get(&group) else { return };
         let revision = Revision(known.revision.0.saturating_sub(back));
         self.propose(leader, Command::SetSuccession { group, epoch, revision, succession, offer });
+    }
+
+    /// An operator changes an agent's tags, and starts it again.
+    pub(crate) fn tag(&mut self, who: crate::invariants::HostId, tags: Tags) {
+        self.hosts[who].me.at.tags = tags;
+        self.restart(Proc::Host(who));
     }
 
     /// How an instance is written.

@@ -13,6 +13,7 @@ use regent_core::agent::{Agent, Identity};
 use regent_core::command::{self, Instance};
 use regent_core::ids::{InstanceName, NodeId, RegionName};
 use regent_core::state::State;
+use regent_core::tags::Tags;
 use regent_core::view::View;
 use regent_core::witness::Witness;
 use std::collections::BTreeMap;
@@ -65,13 +66,14 @@ impl World {
         &mut self,
         group: usize,
         who: InstanceName,
+        tags: Tags,
         region: usize,
         clock: Clock,
     ) -> HostId {
         let index = self.hosts.len();
         let end = self.links.place(who.as_str(), region);
         self.ends.push(Proc::Host(index));
-        let at = Instance { region: region_name(region), address: format!("{}:5432", who.as_str()) };
+        let at = Instance { region: region_name(region), address: format!("{}:5432", who.as_str()), tags };
         let me = Identity { group: self.groups[group].clone(), instance: who.clone(), at };
         let (agent, _) = Agent::new(me.clone(), None, Default::default());
         let mut process = Process::new();
@@ -88,9 +90,11 @@ impl World {
             postgres: Postgres::new(),
             gate: None,
             confirm: 0,
+            rpo: None,
             said_open: false,
             receives: None,
             probing: None,
+            asks: None,
             kept: Default::default(),
         });
         self.by_name.insert(who, index);

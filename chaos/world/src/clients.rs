@@ -5,11 +5,14 @@
 //! A client lives in a region and reaches what the node of that region reaches.
 
 use crate::clock::MS;
+use crate::host::Host;
 use crate::invariants::HostId;
 use crate::invariants::loss_is_accounted::Row;
 use crate::world::{Happening, NodeIndex, World};
 use regent_core::message::Role;
 use regent_core::replication::Mode;
+use regent_core::state::Group;
+use std::time::Duration;
 
 /// How long a commit waits at the gate.
 const COMMIT_WAIT: u64 = 1_000 * MS;
@@ -56,6 +59,15 @@ pub struct Write {
     waits: Option<u64>,
     step: Step,
     row: Option<Row>,
+}
+
+/// How old what is acknowledged now may become and still be lost, in nanoseconds; `None` where nothing is promised. By what
+/// the gate goes by, or what people are told is in force, whichever promises more.
+fn promised(host: &Host, logged: Option<&Group>) -> Option<u64> {
+    let group = logged.filter(|group| host.in_force() && group.terms.mode != Mode::Async)?;
+    let gate = host.rpo.unwrap_or(Duration::ZERO);
+    let slack = if group.in_force() { gate.min(group.terms.mode.slack()) } else { gate };
+    u64::try_from(slack.as_nanos()).ok()
 }
 
 impl World {
@@ -129,6 +141,7 @@ impl World {
             return self.at(self.now + AGAIN, Happening::WriteSteps(write));
         }
         write.waits = None;
+        let epoch = open.unwrap_or_default();
         match write.step {
             Step::Arrives => {
                 let Some(branch) = postgres.history.last().copied() else { return };
@@ -151,20 +164,17 @@ impl World {
                 };
                 self.at(self.now + pause, Happening::WriteSteps(write));
             }
-            Step::Answers if !host.confirmed(write.row.map_or(0, |row| row.end)) => {
-                // The backend sleeps until its standbys have confirmed, for as long as its client likes.
+            Step::Answers if !host.acknowledges(write.row.map_or(0, |row| row.end), epoch, self.now) => {
+                // The backend sleeps until its standbys have confirmed what they must, for as long as its client likes.
                 self.at(self.now + AGAIN / 5, Happening::WriteSteps(write));
             }
             Step::Answers => {
-                let epoch = open.unwrap_or_default();
-                let (group, in_force) = (host.group, host.in_force());
-                let logged = self.raft.state.groups.get(&self.groups[group]);
-                let kept = in_force && logged.is_some_and(|group| group.terms.mode != Mode::Async);
+                let (group, slack) = (host.group, promised(host, self.raft.state.groups.get(&host.me.group)));
                 let (judged, found) = self.invariants.of(group);
                 judged.writable.acknowledged(epoch, write.begun, found);
                 judged.reads.known(epoch);
                 if let Some(row) = write.row {
-                    judged.loss.acknowledged(row, kept);
+                    judged.loss.acknowledged(row, slack, self.now);
                 }
                 self.tally.acknowledged[group] += 1;
                 self.write_answers(&write);

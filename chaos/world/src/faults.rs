@@ -7,6 +7,7 @@ use crate::links::{End, Weather};
 use crate::words::node;
 use crate::world::{Happening, NodeIndex, Proc, World};
 use regent_core::ids::{Epoch, NodeId};
+use regent_core::replication::{Mode, Policy};
 use std::fmt;
 
 /// A fault, its beginning and its length.
@@ -75,6 +76,8 @@ pub enum Fault {
     Switchover(usize, HostId),
     /// Another electorate is asked for, a bit for each node.
     Electorate(usize, u64),
+    /// Another mode is asked for.
+    Mode(usize, Mode),
     /// A node asks for votes as if it led: for that instance, so many epochs above what it has applied.
     Solicits(NodeIndex, HostId, u64),
     /// A succession decided on so many revisions ago is proposed.
@@ -143,6 +146,7 @@ impl World {
                 let members: Vec<String> = members(*bits).map(node).collect();
                 format!("the electorate of {} shall be {}", group(*of), members.join(" "))
             }
+            Fault::Mode(of, mode) => format!("the mode of {} shall be {mode}", group(*of)),
             Fault::Solicits(at, named, above) => {
                 format!("{} solicits {} for {above} above its epoch", wit(*at), who(*named))
             }
@@ -232,6 +236,7 @@ impl World {
                 self.switchover(of, &to);
             }
             Fault::Electorate(of, bits) => self.wish_electorate(of, members(bits)),
+            Fault::Mode(of, mode) => self.set_mode(of, mode, Policy::Block),
             Fault::Solicits(at, named, above) => self.solicit_above(at, named, above),
             Fault::OldSuccession(named, back) => {
                 let host = &self.hosts[named];
@@ -273,6 +278,7 @@ impl World {
             | Fault::TaskFails(_)
             | Fault::Switchover(..)
             | Fault::Electorate(..)
+            | Fault::Mode(..)
             | Fault::Solicits(..)
             | Fault::OldSuccession(..) => {}
         }

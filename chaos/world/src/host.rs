@@ -1,7 +1,7 @@
 //! An instance of the world: its agent, what the agent made durable, its gate. Its Postgres is beside this file.
 
 use crate::clock::{Clock, MS};
-use crate::invariants::{HostId, Theorem, epochs, persist_before_send};
+use crate::invariants::{HostId, Theorem, epochs, handed_over_whole, persist_before_send};
 use crate::links::End;
 use crate::postgres::{Branch, Postgres};
 use crate::process::Process;
@@ -11,7 +11,9 @@ use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
 use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
 use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
+use regent_core::vote::Reason;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// How long the witnesses may take to know of a better heir, beyond the distances: looks, reports, flushes.
 const KNOWN_BY_ALL: u64 = 300 * MS;
@@ -41,26 +43,42 @@ pub struct Host {
     pub gate: Option<(Epoch, Time)>,
     /// What else it says: the places of those who must have flushed what is acknowledged.
     pub confirm: u64,
+    /// And the bound, under which what is older must have been flushed by those.
+    pub rpo: Option<Duration>,
     /// Whether somebody was told that the gate is open.
     pub said_open: bool,
     /// The last timeline it has received as a standby that every witness hears, and since when without a break.
     pub receives: Option<(Branch, u64)>,
     /// When the write probe that is under way began, by the world's time.
     pub probing: Option<u64>,
+    /// Whom its agent asks how far it has flushed.
+    pub asks: Option<HostId>,
     /// Timeline and end of each tail of the log that its agent made durable that it has kept.
     pub kept: BTreeSet<(u32, u64)>,
 }
 
 impl Host {
-    /// Whether all have confirmed a commit that ends there whose places the gate was told.
-    pub fn confirmed(&self, end: u64) -> bool {
+    /// Up to where all have flushed whose places the gate was told.
+    fn confirmed(&self) -> u64 {
         let places = self.durable.as_ref().map_or(&[][..], |kept| &kept.places);
         let of = |place: usize| places.get(place).and_then(|name| self.postgres.said.get(name));
         let asked = (0..64).filter(|place| self.confirm >> place & 1 == 1);
-        asked.into_iter().all(|place| of(place).is_some_and(|said| *said >= end))
+        asked.map(|place| of(place).copied().unwrap_or(0)).min().unwrap_or(u64::MAX)
     }
 
-    /// Whether `sync` is in force: what is acknowledged now may never be lost.
+    /// The gate's second look at a commit that ends there, under a lease of that epoch. If it passes, it is acknowledged.
+    pub fn acknowledges(&mut self, end: u64, epoch: Epoch, now: u64) -> bool {
+        let (confirmed, now) = (self.confirmed(), self.clock.read(now));
+        let Some(rpo) = self.rpo else { return confirmed >= end };
+        let Postgres { bound, flushed, .. } = &mut self.postgres;
+        let allowed = confirmed >= bound.must_have(epoch, rpo, Lsn(*flushed), now).0;
+        if allowed {
+            bound.acknowledged(Lsn(end), now);
+        }
+        allowed
+    }
+
+    /// Whether who may take over is among those that commits wait for.
     pub fn in_force(&self) -> bool {
         self.durable.as_ref().and_then(|kept| kept.confirmers.as_ref()).is_some_and(|of| of.in_force)
     }
@@ -84,6 +102,7 @@ impl World {
             Mail::Exited => Event::Exited,
             Mail::Kept(tail) => Event::Kept(tail),
             Mail::Done(task, result) => Event::Done(task, result),
+            Mail::Reached(instance, flushed) => Event::Reached { instance, flushed },
             Mail::Probed(began, probe) => Event::Probed { began, probe },
             Mail::Wake => Event::Wake,
             other => panic!("an agent got {other:?}"),
@@ -116,13 +135,14 @@ impl World {
     pub(crate) fn host_acts(&mut self, who: HostId, effect: Effect) {
         match effect {
             Effect::Persist(durable) => self.host_persists(who, *durable),
-            Effect::Open { epoch, deadline, confirm } => {
-                self.hosts[who].confirm = confirm;
+            Effect::Open { epoch, deadline, confirm, rpo } => {
+                (self.hosts[who].confirm, self.hosts[who].rpo) = (confirm, rpo);
                 self.open_gate(who, epoch, deadline);
             }
             Effect::Close => self.close_gate(who),
             Effect::Send(id, message) => self.tell_witness(who, id, message),
             Effect::Start(task) => self.start_task(who, task),
+            Effect::Ask(of) => self.hosts[who].asks = of.map(|of| self.host_index(&of.instance)),
             Effect::Note(note) => self.say_note(who, &note),
         }
     }
@@ -130,6 +150,7 @@ impl World {
     fn host_persists(&mut self, who: HostId, durable: Durable) {
         let host = &mut self.hosts[who];
         let (released, group) = (durable.released, host.group);
+        let handed = durable.release.clone().filter(|(_, reason)| *reason == Reason::Switchover);
         host.kept.extend(durable.tails.iter().map(|tail| (tail.timeline, tail.to.0)));
         let before = host.durable.replace(durable);
         let (judged, found) = self.invariants.of(group);
@@ -138,6 +159,11 @@ impl World {
         if released > before.map_or(Epoch(0), |before| before.released) {
             let open = judged.writable.is_open(who, self.now);
             judged.votes.released(who, released, open, found);
+            if let Some((Some(to), _)) = handed {
+                let to = self.host_index(&to);
+                let (here, there) = (&self.hosts[who].postgres, &self.hosts[to].postgres);
+                handed_over_whole::handed_over((who, here), (to, there), &mut self.invariants.found);
+            }
         }
     }
 
@@ -304,7 +330,7 @@ impl World {
         let host = &mut self.hosts[who];
         let unsynced = host.process.kill();
         host.postgres.task = None;
-        host.probing = None;
+        (host.probing, host.asks) = (None, None);
         host.postgres.give_up_replacing(true);
         if let Some(Effect::Persist(durable)) = unsynced
             && self.settings.unsynced
@@ -318,7 +344,7 @@ impl World {
     pub(crate) fn kill_host(&mut self, who: HostId) {
         self.kill_agent(who);
         self.hosts[who].postgres.stop();
-        self.hosts[who].confirm = 0;
+        (self.hosts[who].confirm, self.hosts[who].rpo) = (0, None);
         self.close_gate(who);
     }
 

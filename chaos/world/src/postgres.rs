@@ -4,6 +4,7 @@
 use crate::clock::MS;
 use crate::invariants::HostId;
 use regent_core::agent::{Observation, Task, Upstream, Waits};
+use regent_core::bound::Bound;
 use regent_core::ids::{Epoch, InstanceName, Lsn, Position};
 use regent_core::message::Role;
 use regent_core::time::Time;
@@ -58,6 +59,8 @@ pub struct Postgres {
     pub waits: Waits,
     /// How far each standby that receives from it has said to have flushed, in this life.
     pub said: BTreeMap<InstanceName, u64>,
+    /// What it acknowledged when, as its gate remembers, in this life.
+    pub bound: Bound,
     /// The task under way, by number.
     pub task: Option<(Task, u64)>,
     /// What it was before the directory began to be replaced.
@@ -68,6 +71,8 @@ pub struct Postgres {
     pub hung: bool,
     /// Its disk takes nothing.
     pub disk_stuck: bool,
+    /// What it is sent does not come.
+    pub deaf: bool,
     /// It dies soon after every start.
     pub crash_loop: bool,
     /// How long a commit takes.
@@ -91,11 +96,13 @@ impl Postgres {
             stint: Epoch(0),
             waits: Waits::default(),
             said: BTreeMap::new(),
+            bound: Bound::default(),
             task: None,
             role_before: None,
             broken: false,
             hung: false,
             disk_stuck: false,
+            deaf: false,
             crash_loop: false,
             commit_takes: MS,
         }
@@ -122,6 +129,7 @@ impl Postgres {
             gate_armed: true,
             waits: Some(self.waits.clone()),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 
@@ -146,6 +154,7 @@ impl Postgres {
         }
         self.life += 1;
         self.said.clear();
+        self.bound = Bound::default();
         self.streaming = false;
         self.shipped = None;
         self.hung = false;
@@ -215,12 +224,13 @@ impl Postgres {
                 self.role = Role::Standby;
                 self.following = upstream;
             }
-            Task::Promote => {
+            Task::Promote { timeline } => {
                 if self.role != Role::Standby {
                     return Err("not in recovery".to_owned());
                 }
                 self.flushed = self.lsn;
-                let branch = Branch { timeline: self.timeline() + 1, start: self.lsn, epoch: office };
+                let next = timeline.unwrap_or(self.timeline() + 1);
+                let branch = Branch { timeline: next, start: self.lsn, epoch: office };
                 self.history.push(branch);
                 self.stint = office;
                 (self.role, self.streaming, self.following) = (Role::Primary, false, None);
@@ -237,7 +247,7 @@ impl Postgres {
             Task::StopImmediately if self.disk_stuck && self.runs() => {
                 return Err("its processes do not die".to_owned());
             }
-            Task::StopImmediately | Task::StopCleanly => self.stop(),
+            Task::StopImmediately | Task::StopCleanly | Task::StopFor { .. } => self.stop(),
         }
         Ok(())
     }
@@ -251,11 +261,11 @@ pub fn duration(task: &Task) -> u64 {
         Task::Keep { .. } => 50,
         Task::Rewind(_) => 200,
         Task::StartPrimary | Task::StartStandby(_) => 100,
-        Task::Promote => 60,
+        Task::Promote { .. } => 60,
         Task::Follow(_) => 20,
         Task::Checkpoint { .. } => 30,
         Task::Synchronise(_) => 10,
         Task::StopImmediately => 10,
-        Task::StopCleanly => 50,
+        Task::StopCleanly | Task::StopFor { .. } => 50,
     }
 }

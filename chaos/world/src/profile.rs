@@ -61,6 +61,17 @@ pub enum Plan {
     OneGroup,
 }
 
+/// The modes that the groups of a profile are in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// `async`.
+    Async,
+    /// `sync`, with as many as the seed says.
+    Sync,
+    /// `bounded`, by as much as the seed says; where faults are drawn, the mode is changed as well.
+    Bounded,
+}
+
 /// A profile.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Profile {
@@ -80,8 +91,10 @@ pub struct Profile {
     pub lasts_ms: (u64, u64),
     /// How they are chosen.
     pub plan: Plan,
-    /// Whether the groups are in `sync`.
-    pub sync: bool,
+    /// When their commits are acknowledged.
+    pub durability: Durability,
+    /// Whether instances have tags: priorities, and others to receive through.
+    pub tags: bool,
 }
 
 /// Everything at once: the default.
@@ -94,7 +107,8 @@ const SWARM: Profile = Profile {
     faults: (5, 50),
     lasts_ms: (5_000, 40_000),
     plan: Plan::Swarm,
-    sync: false,
+    durability: Durability::Async,
+    tags: false,
 };
 
 const SMALL: Profile = Profile {
@@ -117,7 +131,8 @@ const FAILOVER: Profile = Profile {
     faults: (25, 25),
     lasts_ms: (60_000, 60_000),
     plan: Plan::Failovers,
-    sync: false,
+    durability: Durability::Async,
+    tags: false,
 };
 
 const LEADERLESS: Profile = Profile {
@@ -129,7 +144,8 @@ const LEADERLESS: Profile = Profile {
     faults: (4, 8),
     lasts_ms: (30_000, 60_000),
     plan: Plan::Leaderless,
-    sync: false,
+    durability: Durability::Async,
+    tags: false,
 };
 
 const CALM: Profile = Profile {
@@ -141,7 +157,8 @@ const CALM: Profile = Profile {
     faults: (0, 4),
     lasts_ms: (20_000, 60_000),
     plan: Plan::Bystanders,
-    sync: false,
+    durability: Durability::Async,
+    tags: false,
 };
 
 const ISOLATION: Profile = Profile {
@@ -153,7 +170,8 @@ const ISOLATION: Profile = Profile {
     faults: (5, 30),
     lasts_ms: (10_000, 30_000),
     plan: Plan::OneGroup,
-    sync: false,
+    durability: Durability::Async,
+    tags: false,
 };
 
 const SYNC: Profile = Profile {
@@ -161,20 +179,62 @@ const SYNC: Profile = Profile {
     about: "the small world in sync: nothing acknowledged may be lost, whatever befalls it",
     regions: (3, 5),
     instances: (3, 4),
-    sync: true,
+    durability: Durability::Sync,
     ..SMALL
 };
 
 const SYNC_FAILOVER: Profile = Profile {
     name: "sync-failover",
     about: "in sync, the region of the primary is lost, again and again",
-    sync: true,
+    durability: Durability::Sync,
     ..FAILOVER
+};
+
+const BOUNDED: Profile = Profile {
+    name: "bounded",
+    about: "the small world in bounded, at times in another mode: what is lost may not be older than the bound",
+    durability: Durability::Bounded,
+    ..SYNC
+};
+
+const BOUNDED_FAILOVER: Profile = Profile {
+    name: "bounded-failover",
+    about: "in bounded, the region of the primary is lost, again and again",
+    durability: Durability::Bounded,
+    ..FAILOVER
+};
+
+const CASCADES: Profile = Profile {
+    name: "cascades",
+    about: "the small world with priorities, and standbys that receive through others",
+    instances: (3, 5),
+    tags: true,
+    ..SMALL
+};
+
+const SYNC_CASCADES: Profile = Profile {
+    name: "sync-cascades",
+    about: "the same in sync: whom the primary does not see confirm takes nothing over",
+    durability: Durability::Sync,
+    ..CASCADES
 };
 
 impl Profile {
     /// All of them; the first is the default.
-    pub const ALL: [Profile; 8] = [SWARM, SMALL, FAILOVER, LEADERLESS, CALM, ISOLATION, SYNC, SYNC_FAILOVER];
+    pub const ALL: [Profile; 12] = [
+        SWARM,
+        SMALL,
+        FAILOVER,
+        LEADERLESS,
+        CALM,
+        ISOLATION,
+        SYNC,
+        SYNC_FAILOVER,
+        BOUNDED,
+        BOUNDED_FAILOVER,
+        CASCADES,
+        SYNC_CASCADES,
+    ];
 
     /// The one of that name.
     pub fn named(name: &str) -> Option<Profile> {

@@ -315,7 +315,10 @@ fn entry(command: &Command) -> String {
         }
         Command::Register { instance, .. } => format!("instance {}", inst(instance)),
         Command::Begin { primary, .. } => format!("epoch 1 begins, primary {}", inst(primary)),
-        Command::SetSystem { system_id, .. } => format!("system {system_id}"),
+        Command::SetSystem { system_id, timeline_base: 0, .. } => format!("system {system_id}"),
+        Command::SetSystem { system_id, timeline_base, .. } => {
+            format!("system {system_id}, timelines from {timeline_base}")
+        }
         Command::SetSuccession { succession, offer: None, .. } => format!("succession {}", insts(succession)),
         Command::SetSuccession { succession, offer: Some(offer), .. } => {
             format!("succession {} of offer {}", insts(succession), offer.version)

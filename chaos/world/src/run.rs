@@ -11,6 +11,7 @@ use crate::world::{Happening, World};
 use regent_core::command::Command;
 use regent_core::ids::{GroupName, InstanceName};
 use regent_core::replication::Mode;
+use regent_core::tags::Tags;
 use std::time::Duration;
 
 /// How long a new world may take until all stream.
@@ -129,10 +130,14 @@ fn build(world: &mut World, topology: &Topology) {
         world.propose(0, Command::CreateGroup { group: group.clone(), terms, electorate, first: None });
         let index = world.add_group_name(group);
         let mut hosts = Vec::new();
+        let name = |place: usize| {
+            let letter = crate::build::region_name(plan.instances[place].0);
+            InstanceName::new(format!("{letter}{}{}", number + 1, place + 1)).expect("letters and numbers")
+        };
         for (place, (region, clock)) in plan.instances.iter().enumerate() {
-            let letter = crate::build::region_name(*region);
-            let name = InstanceName::new(format!("{letter}{}{}", number + 1, place + 1));
-            hosts.push(world.add_host(index, name.expect("letters and numbers"), *region, *clock));
+            let (priority, through) = plan.tags.get(place).copied().unwrap_or_default();
+            let tags = Tags { priority, replicate_from: through.map(name), ..Tags::default() };
+            hosts.push(world.add_host(index, name(place), tags, *region, *clock));
         }
         for (place, pause) in &plan.clients {
             world.add_client(index, *place, hosts[0], *pause);

@@ -4,8 +4,9 @@ use crate::chance::Chance;
 use crate::clock::MS;
 use crate::faults::{Fault, Planned};
 use crate::links::{End, Weather};
-use crate::profile::{Class, Plan, Profile};
-use crate::topology::Topology;
+use crate::profile::{Class, Durability, Plan, Profile};
+use crate::topology::{Topology, rpo};
+use regent_core::replication::Mode;
 
 /// The schedule of a seed.
 pub struct Schedule {
@@ -27,6 +28,9 @@ pub fn draw(chance: &mut Chance, profile: &Profile, topology: &Topology) -> Sche
         Plan::Bystanders => return sketch.bystanders(many),
         Plan::OneGroup => sketch.one_group(many, lasts_ms),
     };
+    if (profile.plan, profile.durability) == (Plan::Swarm, Durability::Bounded) {
+        faults.extend(sketch.modes(lasts_ms));
+    }
     faults.sort_by_key(|planned| planned.at_ms);
     Schedule { faults, lasts_ms }
 }
@@ -69,6 +73,19 @@ impl Sketch<'_> {
     fn lasts(&mut self, longest: u64) -> u64 {
         let most = self.chance.of(&[200, 700, 2_000, 10_000]).min(longest);
         self.chance.between(20, most)
+    }
+
+    /// In half of the worlds the mode is changed, from and to any.
+    fn modes(&mut self, lasts_ms: u64) -> Vec<Planned> {
+        let many = if self.chance.once_in(2) { self.chance.between(1, 6) } else { 0 };
+        (0..many)
+            .map(|_| {
+                let bounded = Mode::Bounded { rpo: rpo(self.chance), count: 1 };
+                let mode = self.chance.of(&[Mode::Async, Mode::Sync { count: 1 }, bounded, bounded]);
+                let fault = Fault::Mode(self.group(), mode);
+                self.planned(lasts_ms, 0, fault)
+            })
+            .collect()
     }
 
     fn planned(&mut self, within: u64, lasts_ms: u64, fault: Fault) -> Planned {

@@ -9,6 +9,8 @@ use crate::world::{NodeIndex, Proc, World};
 use regent_core::command::{Command, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId};
 use regent_core::replication::{Mode, Offer, Policy};
+use regent_core::tags::Tags;
+use std::time::Duration;
 
 /// Plays a script. Returns the transcript, and what was broken.
 pub fn play(text: &str) -> (String, Vec<String>) {
@@ -74,9 +76,29 @@ fn mode(how: &[&str]) -> (Mode, Policy) {
     match *how {
         ["async"] => (Mode::Async, Policy::Block),
         ["sync", count] => (Mode::Sync { count: count.parse().expect("a small number") }, Policy::Block),
+        ["bounded", rpo, count] => {
+            let (rpo, count) = (Duration::from_nanos(span(rpo)), count.parse().expect("a small number"));
+            (Mode::Bounded { rpo, count }, Policy::Block)
+        }
+        ["bounded", rpo, count, "degrade"] => (mode(&["bounded", rpo, count]).0, Policy::Degrade),
         ["sync", count, "degrade"] => (mode(&["sync", count]).0, Policy::Degrade),
         _ => panic!("no such mode: {how:?}"),
     }
+}
+
+fn read_tags(words: &[&str]) -> Tags {
+    let mut tags = Tags::default();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let mut value = || words.next().expect("a value behind the tag");
+        match *word {
+            "no_promote" => tags.no_promote = true,
+            "priority" => tags.priority = value().parse().expect("a number"),
+            "replicate_from" => tags.replicate_from = Some(name(value())),
+            _ => panic!("no such tag: {word}"),
+        }
+    }
+    tags
 }
 
 impl World {
@@ -88,6 +110,10 @@ impl World {
             ["sync", "group", group, ref names @ ..] => {
                 let terms = Terms { mode: Mode::Sync { count: 1 }, ..Terms::default() };
                 self.script_group(group, terms, names);
+            }
+            ["bounded", "group", group, ref names @ ..] => {
+                let (mode, _) = mode(&["bounded", "100ms", "1"]);
+                self.script_group(group, Terms { mode, ..Terms::default() }, names);
             }
             ["clock", who, ppm, offset] => self.set_clock(who, ppm, span(offset)),
             ["settle"] => self.settle(),
@@ -101,6 +127,7 @@ impl World {
             ["kill", who] => self.kill(self.proc(who)),
             ["start", who] => self.start(self.proc(who)),
             ["kill", "agent", who] => self.kill_agent(self.host(who)),
+            ["tag", who, ref tags @ ..] => self.tag(self.host(who), read_tags(tags)),
             ["restart", who] => self.restart(self.proc(who)),
             ["postgres", who, "dies"] => self.postgres_dies(self.host(who)),
             ["postgres", who, "breaks"] => self.script_postgres(who, |postgres| postgres.broken = true),
@@ -108,6 +135,10 @@ impl World {
             ["postgres", who, "goes", "on"] => self.script_postgres(who, |postgres| postgres.hung = false),
             ["postgres", who, "commits", "in", time] => {
                 self.script_postgres(who, |postgres| postgres.commit_takes = span(time));
+            }
+            ["stream", "of", who, "breaks"] => self.script_postgres(who, |postgres| postgres.deaf = true),
+            ["stream", "of", who, "goes", "on"] => {
+                self.script_postgres(who, |postgres| postgres.deaf = false)
             }
             ["disk", "of", who, "sticks"] => self.script_postgres(who, |postgres| postgres.disk_stuck = true),
             ["disk", "of", who, "goes", "on"] => {
@@ -144,7 +175,9 @@ impl World {
             ["propose", "offer", version, epoch, revision, ref names @ ..] => {
                 let succession: Vec<InstanceName> = names.iter().map(|text| name(text)).collect();
                 let members = succession.iter().cloned().collect();
-                let offer = Some(Offer { version: number(version, ""), members });
+                let tightened =
+                    self.raft.state.groups.values().map(|group| group.tightened).next().unwrap_or_default();
+                let offer = Some(Offer { version: number(version, ""), members, tightened });
                 let (epoch, back) = (Epoch(number(epoch, "")), number(revision, "-back"));
                 self.propose_succession(epoch, back, succession, offer);
             }
@@ -212,7 +245,7 @@ impl World {
         for (who, place) in placed {
             let clock = self.clocks.get(who.as_str()).copied();
             let usual = Clock { offset: 77_000 * MS * (self.hosts.len() as u64 + 1), ppm: 0 };
-            self.add_host(index, who, place, clock.unwrap_or(usual));
+            self.add_host(index, who, Tags::default(), place, clock.unwrap_or(usual));
         }
     }
 

@@ -4,6 +4,7 @@ use crate::invariants::{HostId, Theorem};
 use crate::words::{electorate, inst, insts, node};
 use crate::world::World;
 use regent_core::ids::{Epoch, GroupName, InstanceName};
+use regent_core::state::Group;
 
 impl World {
     /// Where everybody stands.
@@ -93,6 +94,11 @@ impl World {
                 let who = self.host_index(&name);
                 let gates = self.gates(self.hosts[who].group);
                 (gates == [(who, Epoch(number(epoch)))], self.open_gates(&gates))
+            }
+            ["mode", "in", "force", yes_or_no] => {
+                let in_force = self.raft.state.groups.values().all(Group::in_force);
+                let is = if in_force { "yes" } else { "no" };
+                (is == yes_or_no, is.to_owned())
             }
             ["one", "primary"] => {
                 let gates: Vec<_> = all.map(|group| self.gates(group)).collect();

@@ -4,11 +4,12 @@ use crate::clock::MS;
 use crate::host::LOOK_EVERY;
 use crate::invariants::HostId;
 use crate::postgres::{Postgres, Shipped, duration};
-use crate::world::{Happening, Mail, World};
+use crate::world::{Happening, Mail, Proc, World};
 use regent_core::agent::Task;
-use regent_core::ids::Epoch;
+use regent_core::ids::{Epoch, InstanceName, Lsn};
 use regent_core::message::Role;
 use regent_core::replication::Mode;
+use std::collections::BTreeSet;
 
 /// How long it is tried to stop what does not die.
 const UNKILLABLE: u64 = 500 * MS;
@@ -50,8 +51,10 @@ impl World {
             }
             _ => None,
         };
-        if task == Task::StopCleanly {
-            self.send_all_wal(who);
+        match &task {
+            Task::StopCleanly => self.send_all_wal(who, &BTreeSet::new()),
+            Task::StopFor { without } => self.send_all_wal(who, without),
+            _ => {}
         }
         let gone = source.as_ref().and_then(|source| self.hosts[who].postgres.beyond(source));
         let host = &mut self.hosts[who];
@@ -68,25 +71,51 @@ impl World {
         match &task {
             Task::Keep { epoch, .. } if result.is_ok() => self.keep(who, *epoch, source.as_ref()),
             Task::Clone(_) | Task::Rewind(_) if result.is_ok() => self.judge_replaced(who, gone),
+            Task::Initialise | Task::Promote { .. } if result.is_ok() => self.judge_timeline(who, office),
             _ => {}
         }
         self.mail_host(who, Mail::Done(task, result));
     }
 
-    /// A clean stop waits until every standby that streams has everything.
-    fn send_all_wal(&mut self, who: HostId) {
-        self.hosts[who].postgres.flush();
-        if !self.settings.wal_takes_time || self.hosts[who].postgres.role != Role::Primary {
-            return;
+    fn judge_timeline(&mut self, who: HostId, office: Epoch) {
+        let timeline = self.hosts[who].postgres.timeline();
+        let (judged, found) = self.invariants.of(self.hosts[who].group);
+        judged.epochs.began(timeline, office, who, found);
+    }
+
+    /// A clean stop writes its checkpoint and waits until every standby that still receives has everything; a stream that
+    /// breaks in the last moment, or is ended on purpose, makes it no less clean.
+    fn send_all_wal(&mut self, who: HostId, without: &BTreeSet<InstanceName>) {
+        let postgres = &mut self.hosts[who].postgres;
+        if postgres.role != Role::Primary || postgres.broken {
+            return postgres.flush();
         }
-        let upstream = self.hosts[who].postgres.clone();
+        postgres.lsn += 100;
+        postgres.flush();
+        let upstream = postgres.clone();
         for standby in self.members[self.hosts[who].group].clone() {
-            let follows = self.hosts[standby].postgres.following.as_ref().is_some_and(|(_, of)| *of == who);
+            let breaks = self.settings.unsynced && self.chance.once_in(8);
+            let host = &self.hosts[standby];
+            let receives = host.postgres.following.as_ref().is_some_and(|(_, of)| *of == who)
+                && !(without.contains(&host.me.instance) || host.postgres.deaf || breaks)
+                && self.links.joined(self.hosts[who].end, host.end);
             let postgres = &mut self.hosts[standby].postgres;
-            if follows && postgres.streaming && postgres.agrees_with(&upstream) {
+            if receives && postgres.streaming && postgres.agrees_with(&upstream) {
                 postgres.receive(&upstream, upstream.flushed);
                 postgres.flush();
             }
+        }
+    }
+
+    /// Who is asked how far it has flushed says so: of the moment in which the question reaches it.
+    fn asks(&mut self, who: HostId) {
+        let Some(of) = self.hosts[who].asks else { return };
+        let (here, there) = (self.hosts[who].end, self.hosts[of].end);
+        let name = self.hosts[of].me.instance.clone();
+        let answers = self.reachable(who, of).filter(|postgres| !postgres.hung);
+        if let Some(flushed) = answers.map(|postgres| Lsn(postgres.flushed)) {
+            let way = self.links.delay(there, here);
+            self.at(self.now + way, Happening::Mail(Proc::Host(who), Mail::Reached(name, flushed)));
         }
     }
 
@@ -120,6 +149,7 @@ impl World {
             if (changed || looks_now) && !postgres.hung {
                 self.mail_host(who, Mail::Observed);
             }
+            self.asks(who);
             self.probe(who);
             self.judge_pulse(who);
         }
@@ -129,7 +159,7 @@ impl World {
     fn stream(&mut self, who: HostId) -> bool {
         let postgres = &self.hosts[who].postgres;
         let upstream = postgres.following.as_ref().map(|(_, upstream)| *upstream);
-        let standby = postgres.role == Role::Standby && !postgres.hung;
+        let standby = postgres.role == Role::Standby && !postgres.hung && !postgres.deaf;
         let reached = upstream.filter(|_| standby).and_then(|upstream| self.reachable(who, upstream));
         let Some(source) = reached.filter(|source| postgres.agrees_with(source)) else {
             let postgres = &mut self.hosts[who].postgres;

@@ -2,7 +2,7 @@
 
 use crate::chance::Chance;
 use crate::clock::{Clock, MS};
-use crate::profile::{Plan, Profile};
+use crate::profile::{Durability, Plan, Profile};
 use crate::world::Settings;
 use regent_core::command::Terms;
 use regent_core::ids::NodeId;
@@ -21,6 +21,8 @@ pub struct GroupPlan {
     pub electorate: Electorate,
     /// Its instances: the region and the clock of each.
     pub instances: Vec<(usize, Clock)>,
+    /// The tags of each: its priority, and which of the others it receives through.
+    pub tags: Vec<(u32, Option<usize>)>,
     /// Its clients: the region, and the pause between two writes.
     pub clients: Vec<(usize, u64)>,
 }
@@ -111,7 +113,7 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
         let region = if spread { order[number] } else { chance.index(regions) };
         (region, clock(chance))
     });
-    let instances = instances.collect();
+    let instances: Vec<(usize, Clock)> = instances.collect();
     let clients = (0..2).map(|_| (chance.index(regions), chance.of(&[20, 50, 100]) * MS)).collect();
     let mut terms = terms(chance, farthest_ms);
     let mut clients: Vec<(usize, u64)> = clients;
@@ -119,12 +121,31 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
         terms = Terms::default();
         clients.iter_mut().for_each(|(_, pause)| *pause = 100 * MS);
     }
-    if profile.sync {
+    if profile.durability != Durability::Async {
         let count = if profile.plan == Plan::Swarm { chance.of(&[1, 1, 2]) } else { 1 };
         terms.mode = Mode::Sync { count };
+        if profile.durability == Durability::Bounded {
+            terms.mode = Mode::Bounded { rpo: rpo(chance), count };
+        }
         terms.policy = if chance.once_in(4) { Policy::Degrade } else { Policy::Block };
     }
-    GroupPlan { terms, electorate, instances, clients }
+    let tags = if profile.tags { tags(chance, instances.len()) } else { Vec::new() };
+    GroupPlan { terms, electorate, instances, tags, clients }
+}
+
+/// Half of the instances receive through another, which may be the primary, one that is lost, or part of a circle.
+fn tags(chance: &mut Chance, instances: usize) -> Vec<(u32, Option<usize>)> {
+    let tag = |at: usize| {
+        let priority: u32 = chance.of(&[0, 0, 1, 2]);
+        let through = chance.once_in(2).then(|| (at + 1 + chance.index(instances - 1)) % instances);
+        (priority, through)
+    };
+    (0..instances).map(tag).collect()
+}
+
+/// A bound: shorter than most ways, as usual, or long.
+pub(crate) fn rpo(chance: &mut Chance) -> Duration {
+    Duration::from_millis(chance.of(&[10, 100, 100, 400]))
 }
 
 fn settings(chance: &mut Chance, profile: &Profile) -> Settings {

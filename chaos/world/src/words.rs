@@ -52,7 +52,8 @@ pub fn task(task: &Task) -> String {
         Task::StartPrimary => "starts as primary".to_owned(),
         Task::StartStandby(None) => "starts as a standby of nobody".to_owned(),
         Task::StartStandby(Some(of)) => format!("starts as a standby of {}", inst(&of.instance)),
-        Task::Promote => "promotes".to_owned(),
+        Task::Promote { timeline: Some(timeline) } => format!("promotes onto timeline {timeline}"),
+        Task::Promote { timeline: None } => "promotes".to_owned(),
         Task::Synchronise(waits) => match waits.0.iter().flatten().collect::<Vec<_>>() {
             names if names.is_empty() && !waits.0.is_empty() => "waits for somebody to come".to_owned(),
             names => format!("waits for {}", insts(names)),
@@ -61,5 +62,7 @@ pub fn task(task: &Task) -> String {
         Task::Checkpoint { .. } => "makes a checkpoint".to_owned(),
         Task::StopImmediately => "stops at once".to_owned(),
         Task::StopCleanly => "stops cleanly".to_owned(),
+        Task::StopFor { without } if without.is_empty() => "stops cleanly".to_owned(),
+        Task::StopFor { without } => format!("stops cleanly without {}", insts(without)),
     }
 }

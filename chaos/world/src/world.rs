@@ -14,7 +14,7 @@ use crate::raft::Raft;
 use crate::reads::Round;
 use regent_core::agent::{Probe, Task};
 use regent_core::command::Command;
-use regent_core::ids::{GroupName, InstanceName, NodeId};
+use regent_core::ids::{GroupName, InstanceName, Lsn, NodeId};
 use regent_core::message::{Standing, ToAgent, ToNode, ToWitness};
 use regent_core::tail::Tail;
 use regent_core::time::Time;
@@ -50,6 +50,8 @@ pub enum Mail {
     Done(Task, Result<(), String>),
     /// A write probe that began then has ended.
     Probed(Time, Probe),
+    /// The instance that is asked says how far it has flushed.
+    Reached(InstanceName, Lsn),
     /// Time has passed.
     Wake,
     /// A reader at another node asks where this witness stands.

@@ -36,6 +36,18 @@ fn in_sync_nothing_acknowledged_is_lost() {
 }
 
 #[test]
+fn standbys_that_receive_through_others_are_sound() {
+    sound("cascades", 0..150);
+    sound("sync-cascades", 0..150);
+}
+
+#[test]
+fn in_bounded_nothing_is_lost_that_is_older_than_the_bound() {
+    sound("bounded", 0..150);
+    sound("bounded-failover", 0..5);
+}
+
+#[test]
 fn losing_the_leader_costs_nothing() {
     sound("leaderless", 0..20);
 }

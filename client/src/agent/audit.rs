@@ -125,11 +125,11 @@ fn words(task: &Task) -> String {
         Task::StartPrimary => "starting Postgres as primary".to_owned(),
         Task::StartStandby(Some(of)) => format!("starting Postgres as standby of {}", of.instance),
         Task::StartStandby(None) => "starting Postgres as standby".to_owned(),
-        Task::Promote => "promoting Postgres".to_owned(),
+        Task::Promote { .. } => "promoting Postgres".to_owned(),
         Task::Synchronise(_) => "changing whom commits wait for".to_owned(),
         Task::Follow(of) => format!("following {}", of.instance),
         Task::Checkpoint { .. } => "making a checkpoint".to_owned(),
         Task::StopImmediately => "stopping Postgres at once".to_owned(),
-        Task::StopCleanly => "stopping Postgres".to_owned(),
+        Task::StopCleanly | Task::StopFor { .. } => "stopping Postgres".to_owned(),
     }
 }

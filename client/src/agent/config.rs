@@ -9,6 +9,7 @@ use nix::unistd::{Uid, User};
 use regent_core::agent::{OnRewindFailure, PROBE_TIMEOUT};
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName, RegionName};
+use regent_core::tags::Tags;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -68,6 +69,9 @@ pub struct Config {
     pub log_format: LogFormat,
     /// All nodes, as reached from here.
     pub nodes: Vec<NodeConfig>,
+    /// What the group shall do, or not do, with this instance.
+    #[serde(default)]
+    pub tags: TagsConfig,
     /// Its Postgres.
     pub postgres: PostgresConfig,
     /// How to reach an instance from here, where that differs from the address it registered.
@@ -88,6 +92,20 @@ pub struct FenceConfig {
     /// A primary's port is open only while its lease lasts; needs CAP_NET_ADMIN and nftables.
     #[serde(default)]
     pub kernel: bool,
+}
+
+/// What the group shall do, or not do, with this instance.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TagsConfig {
+    /// It never takes over.
+    pub no_promote: bool,
+    /// Who has more is before who has less in the succession.
+    pub priority: u32,
+    /// It is not offered to readers.
+    pub no_load_balance: bool,
+    /// From which standby it receives, instead of from the primary.
+    pub replicate_from: Option<InstanceName>,
 }
 
 /// How the log is written.
@@ -220,6 +238,10 @@ impl Config {
             let expected = "1000 to 60000: below, a busy disk's stalls would cost promotions";
             return value("postgres.probe_timeout_ms", expected, self.postgres.probe_timeout_ms.to_string());
         }
+        if self.tags.replicate_from.as_ref() == Some(&self.instance) {
+            let expected = "another instance of the group";
+            return value("tags.replicate_from", expected, self.instance.to_string());
+        }
         if self.cluster.is_empty() {
             return value("cluster", "a name", self.cluster.clone());
         }
@@ -229,7 +251,12 @@ impl Config {
     /// Where this instance is, as it registers.
     pub fn place(&self) -> Instance {
         let own = || format!("{}:{}", self.postgres.listen_address, self.postgres.port);
-        Instance { region: self.region.clone(), address: self.postgres.advertise.clone().unwrap_or_else(own) }
+        let TagsConfig { no_promote, priority, no_load_balance, replicate_from } = self.tags.clone();
+        Instance {
+            region: self.region.clone(),
+            address: self.postgres.advertise.clone().unwrap_or_else(own),
+            tags: Tags { no_promote, priority, no_load_balance, replicate_from },
+        }
     }
 
     /// The instance, with its group.
@@ -244,12 +271,14 @@ impl Config {
         Ok(self.lease_path())
     }
 
-    /// Whose port the kernel shall fence, if it shall.
-    pub(super) fn fenced(&self) -> Option<Place> {
+    /// Whose port the kernel's fence is for.
+    pub(super) fn fence_place(&self) -> Place {
         let PostgresConfig { listen_address, port, .. } = &self.postgres;
         let address = listen_address.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
-        let table = format!("regent_{}_{}_{port}", self.group, self.instance);
-        self.fence.kernel.then_some(Place { table, address, port: *port })
+        let name = format!("regent.{}.{}.{}", self.cluster, self.group, self.instance);
+        let fits = |one: char| one.is_ascii_alphanumeric() || "._-".contains(one);
+        let table = name.chars().map(|one| if fits(one) { one } else { '_' }).collect();
+        Place { table, address, port: *port }
     }
 
     fn lease_path(&self) -> PathBuf {
@@ -286,7 +315,7 @@ fn is_ours(key: &str) -> bool {
         ["cluster", "group", "instance", "region", "state_dir", "audit", "log_format", "nodes", "routes"];
     let key = key.to_ascii_lowercase();
     KEYS.contains(&key.as_str())
-        || ["postgres__", "hooks__", "fence__"].iter().any(|section| key.starts_with(section))
+        || ["postgres__", "hooks__", "tags__", "fence__"].iter().any(|table| key.starts_with(table))
 }
 
 /// A user of this machine, to run Postgres as; nobody when the agent is that user already.
@@ -333,7 +362,11 @@ port = 5432
         let config = load(GOOD).unwrap();
         assert_eq!(config.place().address, "127.0.0.1:5432");
         assert_eq!(config.postgres.gate_library, "regent_gate");
-        assert!(config.fenced().is_none());
+        assert!(config.place().tags.is_plain());
+        let tagged = "[tags]\nno_promote = true\npriority = 3\nreplicate_from = \"orders-west\"\n[postgres]";
+        let tags = load(&GOOD.replacen("[postgres]", tagged, 1)).unwrap().place().tags;
+        assert_eq!(tags.to_string(), "no_promote, priority 3, replicate_from orders-west");
+        assert!(!config.fence.kernel);
     }
 
     #[test]
@@ -346,9 +379,11 @@ port = 5432
                 &format!("listen_address = \"{listens}\""),
                 1,
             );
-            let place = load(&format!("{text}[fence]\nkernel = true\n")).unwrap().fenced().unwrap();
+            let config = load(&format!("{text}[fence]\nkernel = true\n")).unwrap();
+            assert!(config.fence.kernel);
+            let place = config.fence_place();
             assert_eq!(place.address, address.map(|address| address.parse().unwrap()), "{listens}");
-            assert_eq!((place.table.as_str(), place.port), ("regent_orders_orders-east_5432", 5432));
+            assert_eq!((place.table.as_str(), place.port), ("regent.demo.orders.orders-east", 5432));
         }
     }
 
@@ -364,6 +399,12 @@ port = 5432
             ("port = 5432", "port = 5432\nprot = 1", "prot"),
             ("port = 5432", "port = 5432\nprobe_timeout_ms = 500", "1000 to 60000: below, a busy disk's"),
             ("port = 5432", "port = 5432\nprobe_timeout_ms = 90000", "got \"90000\""),
+            (
+                "[postgres]",
+                "[tags]\nreplicate_from = \"orders-east\"\n[postgres]",
+                "another instance of the group",
+            ),
+            ("[postgres]", "[tags]\nno_promotion = true\n[postgres]", "no_promotion"),
             ("[postgres]", "[fence]\nkernal = true\n[postgres]", "kernal"),
             ("state_dir", "state_dri", "state_dri"),
             ("region = \"us-east\"", "region = ", "region"),

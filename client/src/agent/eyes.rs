@@ -29,6 +29,8 @@ pub(super) struct Look {
 #[derive(Default, Clone)]
 struct Facts {
     following: Option<Followed>,
+    /// What an operator should know of the WAL that is kept for others.
+    warning: String,
     /// The directory has to be inspected again: something was done to it.
     stale: bool,
     /// Looks asked for, and the last of them that was carried out.
@@ -77,6 +79,11 @@ impl Look {
     /// Postgres was told to follow somebody, or nobody.
     pub fn follows(&self, followed: Option<Followed>) {
         self.facts().following = followed;
+    }
+
+    /// What an operator should know of the WAL that is kept for others; empty for nothing.
+    pub fn warns(&self, warning: String) {
+        self.facts().warning = warning;
     }
 
     /// Tells whether Postgres is primary, as far as it is known.
@@ -153,9 +160,7 @@ impl Eyes {
         let seen = self.server.observe().await;
         let observed = match (seen.pid, seen.in_recovery) {
             (None, _) => self.directory(facts.stale).await,
-            (Some(_), Some(recovering)) if seen.accepting => {
-                Some(running(seen, recovering, facts.following, at))
-            }
+            (Some(_), Some(recovering)) if seen.accepting => Some(running(seen, recovering, facts, at)),
             (Some(_), _) => self.mute(seen.trouble),
         };
         self.last = observed.clone().or(self.last.take());
@@ -212,12 +217,8 @@ fn stopped(cluster: &postgres::Cluster) -> Observation {
     }
 }
 
-fn running(
-    seen: postgres::Observation,
-    recovering: bool,
-    following: Option<Followed>,
-    at: Time,
-) -> Observation {
+fn running(seen: postgres::Observation, recovering: bool, facts: Facts, at: Time) -> Observation {
+    let Facts { following, warning, .. } = facts;
     let place = |lsn: Option<postgres::Lsn>| Lsn(lsn.map_or(0, |lsn| lsn.0));
     Observation {
         at,
@@ -242,6 +243,8 @@ fn running(
         waits: seen.synchronous.as_deref().and_then(postgres::places),
         standbys: seen.standbys.iter().filter_map(standby).collect(),
         trouble: String::new(),
+        // A standby's slots are as full as the primary's: once is enough.
+        warning: if recovering { String::new() } else { warning },
     }
 }
 

@@ -7,11 +7,12 @@ use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server, Stopped};
 use regent_core::agent::{Event, Task, Upstream};
 use regent_core::ids::{Epoch, InstanceName, Lsn};
 use regent_core::tail::Tail;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long a clean stop may take before it is made a hard one.
 const CLEAN_STOP: Duration = Duration::from_secs(5);
@@ -22,8 +23,15 @@ const POLL: Duration = Duration::from_millis(3);
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long ending the streams of standbys may take: a stop that waits for them is worth less than that.
+const CUT: Duration = Duration::from_millis(100);
+/// How long until a connection that failed is made again.
+const AGAIN: Duration = Duration::from_millis(250);
+
 pub(super) struct Hands {
     kit: Arc<Kit>,
+    /// Who is asked how far it has flushed.
+    asking: Option<AbortOnDropHandle<()>>,
 }
 
 struct Kit {
@@ -48,7 +56,13 @@ impl Hands {
     ) -> Hands {
         let (routes, instance) = (config.routes.clone(), config.instance.clone());
         let lost = config.state_dir.join("lost");
-        Hands { kit: Arc::new(Kit { server, routes, instance, lost, hooks, events, look }) }
+        Hands { kit: Arc::new(Kit { server, routes, instance, lost, hooks, events, look }), asking: None }
+    }
+
+    /// Has that instance say how far it has flushed from now on, in place of whom was asked before.
+    pub fn ask(&mut self, of: Option<Upstream>) {
+        let kit = self.kit.clone();
+        self.asking = of.map(|of| AbortOnDropHandle::new(tokio::spawn(async move { kit.ask(&of).await })));
     }
 
     /// Begins a task, in the office of that epoch if it is about one; its end comes back as `Event::Done`.
@@ -70,7 +84,7 @@ impl Kit {
     /// The operator's word on a promotion.
     async fn may(&self, task: &Task, office: Epoch) -> Result<(), HookError> {
         match task {
-            Task::Promote => {
+            Task::Promote { .. } => {
                 let occasion = Occasion { role: regent_core::message::Role::Primary, epoch: office };
                 self.hooks.before_promote(&occasion).await
             }
@@ -90,7 +104,7 @@ impl Kit {
                 let upstream = followed.as_ref().map(|followed| followed.at.clone());
                 self.start(Role::Standby { upstream }, followed).await
             }
-            Task::Promote => self.promote().await,
+            Task::Promote { timeline } => self.promote(*timeline).await,
             Task::Synchronise(waits) => self.server.set_synchronous_names(&postgres::at_places(waits)).await,
             Task::Follow(of) => {
                 let followed = self.followed(of)?;
@@ -101,6 +115,25 @@ impl Kit {
             Task::Checkpoint { within } => self.checkpoint(*within).await,
             Task::StopImmediately => self.stop(Mode::Immediate, HARD_STOP).await,
             Task::StopCleanly => self.stop(Mode::Fast, CLEAN_STOP).await,
+            Task::StopFor { without } => self.stop_for(without).await,
+        }
+    }
+
+    /// Asks for as long as somebody wants to know.
+    async fn ask(&self, of: &Upstream) {
+        loop {
+            let mut say = |flushed: postgres::Lsn| {
+                let reached = Event::Reached { instance: of.instance.clone(), flushed: Lsn(flushed.0) };
+                let _ = self.events.try_send(reached); // the next one will do as well
+            };
+            let ended = match self.route(of) {
+                Ok(at) => self.server.hear_flushed(&at, &mut say).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = ended {
+                tracing::warn!(instance = %of.instance, "does not say how far it is: {}", in_words(&error));
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 
@@ -181,13 +214,17 @@ impl Kit {
         self.until(|answer| answer.is_ok()).await
     }
 
-    async fn promote(&self) -> Result<(), PostgresError> {
-        self.server.promote().await?;
+    async fn promote(&self, onto: Option<u32>) -> Result<(), PostgresError> {
+        match onto {
+            Some(timeline) => self.server.promote_onto(timeline).await?,
+            None => self.server.promote().await?,
+        }
         self.until(|answer| matches!(answer, Ok(false))).await?;
         self.look.follows(None);
         // Others can be rewound to this instance only after a checkpoint on the new timeline.
         let server = self.server.clone();
         tokio::spawn(async move {
+            say_if_other(onto, server.observe().await.timeline);
             if let Err(error) = server.checkpoint().await {
                 tracing::warn!(%error, "no checkpoint after the promotion: rewinding others has to wait for the next");
             }
@@ -231,6 +268,24 @@ impl Kit {
             // What a standby would write while it stops is written before. A primary's is a step of its own.
             let _ = tokio::time::timeout(CLEAN_STOP, self.server.checkpoint()).await;
         }
+        self.stop_in(mode, patience).await
+    }
+
+    /// Of those who stream, only who is left is waited for.
+    async fn stop_for(&self, without: &BTreeSet<InstanceName>) -> Result<(), PostgresError> {
+        let names: Vec<String> = without.iter().map(InstanceName::to_string).collect();
+        match tokio::time::timeout(CUT, self.server.end_streams(&names)).await {
+            Ok(Ok(())) => {}
+            // Then the stop takes as long as they do.
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the streams of {} could not be ended", names.join(", "))
+            }
+            Err(_) => tracing::warn!("the streams of {} were not ended in time", names.join(", ")),
+        }
+        self.stop_in(Mode::Fast, CLEAN_STOP).await
+    }
+
+    async fn stop_in(&self, mode: Mode, patience: Duration) -> Result<(), PostgresError> {
         match self.server.stop(mode, patience).await? {
             Stopped::By(how) if mode == Mode::Fast && how != Mode::Fast => Err(PostgresError::Tool {
                 program: "postgres".into(),
@@ -239,6 +294,20 @@ impl Kit {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Only where somebody else has used that number, or a later one.
+fn say_if_other(wanted: Option<u32>, got: Option<u32>) {
+    if let (Some(wanted), Some(got)) = (wanted, got)
+        && wanted != got
+    {
+        tracing::warn!(
+            wanted,
+            got,
+            "promoted onto another timeline than that of its epoch: a history of that number was there already, perhaps in an \
+             archive that several clusters share"
+        );
     }
 }
 

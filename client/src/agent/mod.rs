@@ -1,7 +1,7 @@
 //! The agent's shell: one loop that hands events to the pure `Agent::step` and carries out what it returns, in order.
 //!
 //! Nothing here decides. The loop owns the clock, the lease file and the durable record; links to the witnesses (`link`),
-//! what Postgres is doing (`eyes`), whether it commits (`pulse`) and what is done to it (`hands`) are tasks of their own, so
+//! what Postgres is doing (`eyes`), whether it commits (`pulse`), the WAL it keeps for others (`slots`) and what is done to it (`hands`) are tasks of their own, so
 //! that a slow one of them never keeps a report from being sent or the gate from being written.
 
 pub mod adoption;
@@ -13,6 +13,7 @@ mod hands;
 mod hooks;
 mod link;
 mod pulse;
+mod slots;
 mod store;
 
 pub use config::{Config, ConfigError, FenceConfig, LogFormat};
@@ -123,6 +124,15 @@ fn first_record() -> Durable {
     Durable { incarnation: unix.as_millis() as u64, ..Durable::default() }
 }
 
+/// The fence in the kernel, where it is asked for. Where it is not, none is left of an agent for which it was.
+fn fenced(config: &Config) -> Option<Fence> {
+    if !config.fence.kernel {
+        fence::remove_left(&config.fence_place());
+        return None;
+    }
+    Some(Fence::new(config.fence_place()))
+}
+
 /// Now, on the clock of all decisions.
 fn now() -> Time {
     Time(boottime_ns())
@@ -160,6 +170,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (events, inbox) = mpsc::channel(1_024);
     let look = eyes::open(server.clone(), events.clone());
     pulse::feel(server.clone(), look.primary(), patience / PROBES, events.clone());
+    slots::keep(server.clone(), &config, look.clone());
     let hooks = Hooks::new(&config);
     let hands = hands::Hands::new(server, &config, hooks.clone(), events.clone(), look);
     let links = config
@@ -169,7 +180,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             (NodeId(node.id), link::keep(NodeId(node.id), node.address.clone(), &config, events.clone()))
         })
         .collect();
-    let fence = config.fenced().map(Fence::new);
+    let fence = fenced(&config);
     let shell = Shell { agent, store, audit, lease, fence, hands, links, crier: Crier::new(hooks) };
     shell.run(first, inbox, shutdown).await
 }
@@ -218,7 +229,8 @@ impl Shell {
         for effect in effects {
             match effect {
                 Effect::Persist(durable) => self.store.save(&durable).await?,
-                Effect::Open { epoch, deadline, confirm } => {
+                Effect::Open { epoch, deadline, confirm, rpo } => {
+                    self.lease.set_rpo(rpo);
                     self.lease.set_confirm(confirm);
                     self.lease.open_until(epoch.0, deadline.0);
                 }
@@ -230,6 +242,7 @@ impl Shell {
                     }
                 }
                 Effect::Start(task) => self.hands.begin(task, self.agent.durable().acted),
+                Effect::Ask(of) => self.hands.ask(of),
                 Effect::Note(note) => {
                     self.audit.note(&note);
                     self.crier.noted(&note);

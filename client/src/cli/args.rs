@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; for `status`: all is well
-  1  the answer is bad: `status` found trouble, `primary` found none yet
+  1  the answer is bad: `status` found trouble, `primary` found none yet, `replicas` found none
   2  the command line or its input is wrong
   3  no such group, instance or node
   4  no node could be reached, or none was able to; nothing was changed
@@ -53,6 +53,11 @@ pub enum Command {
         /// What the asked node knows, at once, rather than what a majority confirms.
         #[arg(long)]
         local: bool,
+    },
+    /// The standbys that can be read from, as host:port one a line, the one least behind first.
+    Replicas {
+        /// The group.
+        group: GroupName,
     },
     /// Prints every change of primary as it happens, one a line, until interrupted.
     Watch {
@@ -131,13 +136,16 @@ pub enum GroupCommand {
         /// How far behind a standby may be and still take over, in bytes of WAL; without it, 16777216.
         #[arg(long, value_name = "BYTES")]
         max_promotion_lag: Option<u64>,
-        /// When a commit is acknowledged: async, or sync; without it, async.
+        /// When a commit is acknowledged: async, sync, or bounded; without it, async.
         #[arg(long, value_name = "MODE")]
         mode: Option<Mode>,
-        /// In sync: how many standbys confirm each commit; without it, 1.
+        /// In sync and bounded: how many standbys confirm commits; without it, 1.
         #[arg(long, value_name = "N", requires = "mode")]
         sync_count: Option<u8>,
-        /// In sync, while nobody confirms: block commits, or degrade to the primary alone; without it, block.
+        /// In bounded: how old an acknowledged commit may be that is lost, from 10ms to 60s; without it, 100ms.
+        #[arg(long, value_name = "SPAN", requires = "mode", value_parser = span)]
+        rpo: Option<Duration>,
+        /// In sync and bounded, while nobody confirms: block commits, or degrade to the primary alone; without it, block.
         #[arg(long, value_name = "POLICY")]
         policy: Option<Policy>,
         /// The ids of the nodes that govern it, separated by commas; without it, all nodes.
@@ -148,13 +156,16 @@ pub enum GroupCommand {
     Set {
         /// The group.
         name: GroupName,
-        /// async, or sync.
+        /// async, sync, or bounded.
         #[arg(long, value_name = "MODE")]
         mode: Mode,
-        /// In sync: how many standbys confirm each commit; without it, 1.
+        /// In sync and bounded: how many standbys confirm commits; without it, 1.
         #[arg(long, value_name = "N")]
         sync_count: Option<u8>,
-        /// In sync, while nobody confirms: block commits, or degrade to the primary alone; without it, as it is.
+        /// In bounded: how old an acknowledged commit may be that is lost, from 10ms to 60s; without it, 100ms.
+        #[arg(long, value_name = "SPAN", value_parser = span)]
+        rpo: Option<Duration>,
+        /// In sync and bounded, while nobody confirms: block commits, or degrade to the primary alone; without it, as it is.
         #[arg(long, value_name = "POLICY")]
         policy: Option<Policy>,
     },

@@ -3,7 +3,7 @@
 use super::args::{Args, Command, GroupCommand, LeaderCommand};
 use super::exit::Exit;
 use super::print::{Failure, Format, Session};
-use super::view::{AssignmentView, ChangeView, GroupView, LeaderView, StatusView};
+use super::view::{AssignmentView, ChangeView, GroupView, LeaderView, ReplicaView, StatusView};
 use super::{changes, drain, status, switchover, words};
 use crate::connection::Options;
 use crate::leadership::Client;
@@ -30,6 +30,7 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
     match args.command {
         Command::Status { group } => run.status(group).await,
         Command::Primary { group, local } => run.primary(&group, local).await,
+        Command::Replicas { group } => run.replicas(&group).await,
         Command::Watch { groups } => run.watch(groups).await,
         Command::History { group } => run.history(&group).await,
         Command::Switchover { group, to, at, wait, dry_run, yes } => {
@@ -53,11 +54,12 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
             max_promotion_lag,
             mode,
             sync_count,
+            rpo,
             policy,
             electorate,
         }) => {
             let new = NewGroup {
-                mode: mode.map(|mode| counted(mode, sync_count)).transpose()?,
+                mode: mode.map(|mode| numbered(mode, sync_count, rpo)).transpose()?,
                 policy,
                 ttl: ttl_ms.map(Duration::from_millis),
                 suspicion: suspicion_ms.map(Duration::from_millis),
@@ -68,22 +70,28 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
             };
             run.create(new).await
         }
-        Command::Group(GroupCommand::Set { name, mode, sync_count, policy }) => {
-            run.set_mode(NewMode { group: name, mode: counted(mode, sync_count)?, policy }).await
+        Command::Group(GroupCommand::Set { name, mode, sync_count, rpo, policy }) => {
+            run.set_mode(NewMode { group: name, mode: numbered(mode, sync_count, rpo)?, policy }).await
         }
         Command::Leader(LeaderCommand::Transfer { node }) => run.transfer(NodeId(node)).await,
         Command::Electorate { group, nodes: ids } => run.electorate(&group, nodes(ids)).await,
     }
 }
 
-/// The mode with the number that was given beside it.
-fn counted(mode: Mode, count: Option<u8>) -> Result<Mode, Failure> {
-    match (mode, count) {
+/// The mode with the numbers that were given beside it.
+fn numbered(mode: Mode, count: Option<u8>, rpo: Option<Duration>) -> Result<Mode, Failure> {
+    let nobody = || {
+        let what = "--sync-count says how many confirm in sync and bounded; in async nobody does";
+        Failure::Usage(what.to_owned())
+    };
+    let mode = count.map_or(Ok(mode), |count| mode.with_count(count).ok_or_else(nobody))?;
+    match (mode, rpo) {
         (mode, None) => Ok(mode),
-        (Mode::Sync { .. }, Some(count)) => Ok(Mode::Sync { count }),
-        (mode, Some(_)) => {
-            Err(Failure::Usage(format!("--sync-count says how many confirm in sync; in {mode} nobody does")))
-        }
+        (Mode::Bounded { count, .. }, Some(rpo)) => Ok(Mode::Bounded { rpo, count }),
+        (mode, Some(_)) => Err(Failure::Usage(format!(
+            "--rpo says how old what is lost may be in bounded; {} has no such bound",
+            mode.kind()
+        ))),
     }
 }
 
@@ -112,6 +120,14 @@ impl Run<'_, '_> {
             return Ok(Exit::Unwell);
         }
         Ok(Exit::Ok)
+    }
+
+    async fn replicas(&mut self, group: &GroupName) -> Outcome {
+        let found = self.client.replicas(group).await?;
+        let view: Vec<ReplicaView> = found.iter().map(Into::into).collect();
+        let lines = || found.iter().map(|one| format!("{}\n", words::clean(&one.address))).collect();
+        self.session.answer(self.format, &view, lines)?;
+        Ok(if found.is_empty() { Exit::Unwell } else { Exit::Ok })
     }
 
     async fn watch(&mut self, groups: Vec<GroupName>) -> Outcome {

@@ -119,6 +119,9 @@ fn section(status: &GroupStatus, terminal: Terminal) -> String {
     for instance in status.instances.iter().filter(|one| !one.progress.is_empty()) {
         text += &format!("  {}: {}\n", instance.name, clean(&instance.progress));
     }
+    for (name, at) in group.instances.iter().filter(|(_, at)| !at.tags.is_plain()) {
+        text += &format!("  {name} is tagged {}\n", at.tags);
+    }
     let primary = status.primary.as_ref();
     let out = status.instances.iter().filter(|one| one.place.is_none() && Some(&one.name) != primary);
     for instance in out.filter(|one| !one.why_not.is_empty()) {
@@ -177,11 +180,12 @@ fn forecast(status: &GroupStatus) -> String {
     let Some(heir) = &forecast.heir else {
         return format!("if {primary} died now: NOBODY could take over{}", reason(&forecast.words));
     };
-    format!(
-        "if {primary} died now: {heir} in about {}, losing about {}",
-        span(forecast.outage),
-        bytes(forecast.lost_bytes)
-    )
+    let group = &status.group;
+    let loss = match group.terms.mode.rpo().filter(|_| group.in_force()) {
+        Some(rpo) => format!("at most what was acknowledged in the last {}", span(rpo)),
+        None => format!("about {}", bytes(forecast.lost_bytes)),
+    };
+    format!("if {primary} died now: {heir} in about {}, losing {loss}", span(forecast.outage))
 }
 
 fn reason(words: &str) -> String {
@@ -254,6 +258,10 @@ fn role(instance: &InstanceStatus) -> (String, Tone) {
         Some(Role::Standby) if !instance.streaming => ("standby, no stream".to_owned(), Tone::Bad),
         Some(role @ (Role::Stopped | Role::Refused)) => (role.to_string(), Tone::Bad),
         Some(Role::Primary) => (Role::Primary.to_string(), Tone::Good),
+        Some(Role::Standby) => match &instance.through {
+            Some(from) => (format!("standby of {from}"), Tone::Plain),
+            None => (Role::Standby.to_string(), Tone::Plain),
+        },
         Some(role) => (role.to_string(), Tone::Plain),
     }
 }

@@ -5,6 +5,7 @@
 use super::status::problems;
 use regent_core::ids::Position;
 use regent_core::state::{Change, Group};
+use regent_core::tags::Tags;
 use regent_core::tail::Tail;
 use regent_proto::api::{
     Assignment, Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching, SwitchoverPlan,
@@ -74,6 +75,24 @@ struct InstanceView {
     why_not: Option<String>,
     trouble: Option<String>,
     progress: Option<String>,
+    receives_through: Option<String>,
+    tags: TagsView,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct TagsView {
+    no_promote: bool,
+    priority: u32,
+    no_load_balance: bool,
+    replicate_from: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ReplicaView {
+    instance: String,
+    region: String,
+    address: String,
+    lag_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -253,7 +272,7 @@ impl From<&GroupStatus> for GroupStatusView {
             promised_by: status.promised_by.iter().map(|id| id.0).collect(),
             forecast: status.forecast.as_ref().map(Into::into),
             troubles: status.troubles.clone(),
-            instances: status.instances.iter().map(Into::into).collect(),
+            instances: status.instances.iter().map(|one| InstanceView::of(one, &status.group)).collect(),
             switchover: status.switching.as_ref().map(Into::into),
         }
     }
@@ -270,8 +289,9 @@ impl From<&Forecast> for ForecastView {
     }
 }
 
-impl From<&InstanceStatus> for InstanceView {
-    fn from(instance: &InstanceStatus) -> InstanceView {
+impl InstanceView {
+    fn of(instance: &InstanceStatus, group: &Group) -> InstanceView {
+        let tags = group.instances.get(&instance.name).map(|at| (&at.tags).into());
         InstanceView {
             name: instance.name.to_string(),
             region: instance.region.to_string(),
@@ -286,6 +306,30 @@ impl From<&InstanceStatus> for InstanceView {
             why_not: some(&instance.why_not),
             trouble: some(&instance.trouble),
             progress: some(&instance.progress),
+            receives_through: instance.through.as_ref().map(ToString::to_string),
+            tags: tags.unwrap_or_default(),
+        }
+    }
+}
+
+impl From<&Tags> for TagsView {
+    fn from(tags: &Tags) -> TagsView {
+        TagsView {
+            no_promote: tags.no_promote,
+            priority: tags.priority,
+            no_load_balance: tags.no_load_balance,
+            replicate_from: tags.replicate_from.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl From<&InstanceStatus> for ReplicaView {
+    fn from(instance: &InstanceStatus) -> ReplicaView {
+        ReplicaView {
+            instance: instance.name.to_string(),
+            region: instance.region.to_string(),
+            address: instance.address.clone(),
+            lag_bytes: instance.lag_bytes,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The text of the configuration files.
 //!
-//! Three files of the agent's own in the data directory, included by a line each at the end of `postgresql.conf`:
+//! Four files of the agent's own in the data directory, included by a line each at the end of `postgresql.conf`:
 //! `regent.conf` changes only with the agent's settings and is read at the start; `regent.upstream.conf` says whom to stream
-//! from and `regent.synchronous.conf` whom to wait for. Those two are rewritten while the server runs and applied by a
-//! reload; each holds one fact, so that an agent that has just started can write one without knowing the other.
+//! from and `regent.synchronous.conf` whom to wait for; from version 17 on, `regent.slots.conf` says whom no logical subscriber
+//! may get ahead of. Those are rewritten while the server runs and applied by a reload; each holds one fact, so that an agent that has just started can write one without knowing the other.
 //!
 //! Files rather than `ALTER SYSTEM`, because they can be written while the server is down, starting or stuck. What a stray
 //! `ALTER SYSTEM` must not be able to change (`REQUIRED`: above all the fence) is given on the command line as well,
@@ -13,6 +13,7 @@ use std::fmt::Write;
 
 use super::own::Kept;
 use super::settings::{Settings, Upstream};
+use super::slots::slot_name;
 use super::synchronous::Synchronous;
 
 /// The file of what does not change while the server runs.
@@ -22,8 +23,11 @@ pub(super) const UPSTREAM_FILE: &str = "regent.upstream.conf";
 /// The file that says whom to wait for.
 pub(super) const SYNCHRONOUS_FILE: &str = "regent.synchronous.conf";
 
+/// The file that says whom no logical subscriber may get ahead of.
+pub(super) const SLOTS_FILE: &str = "regent.slots.conf";
+
 /// All files of the agent's own.
-pub(super) const FILES: [&str; 3] = [FIXED_FILE, UPSTREAM_FILE, SYNCHRONOUS_FILE];
+pub(super) const FILES: [&str; 4] = [FIXED_FILE, UPSTREAM_FILE, SYNCHRONOUS_FILE, SLOTS_FILE];
 
 /// Parameters that only the agent may decide; the rest of its choices are defaults that the operator can override.
 const OWNED: [&str; 20] = [
@@ -55,11 +59,16 @@ pub(super) fn is_owned(name: &str) -> bool {
 }
 
 /// Defaults, in the file only: `parameters` and `ALTER SYSTEM` may change them.
-const DEFAULTS: [(&str, &str); 12] = [
+const DEFAULTS: [(&str, &str); 13] = [
     ("wal_level", "replica"),
     ("max_wal_senders", "16"),
-    ("max_replication_slots", "16"),
+    // One for each other instance, 15 at most, and as many of the operator's own.
+    ("max_replication_slots", "32"),
+    // Kept whatever slots say: what a slot that is made anew would come too late for.
     ("wal_keep_size", "512MB"),
+    // What a standby that is away may make every other instance keep, all such standbys together. A primary that writes
+    // 1 MiB/s is followed again after an hour; and a disk that has no room for it next to its data has none for a busy night.
+    ("max_slot_wal_keep_size", "4GB"),
     // A standby that has just lost its upstream sleeps this long between attempts, and a promotion can wait for it. Promoted
     // at the moment of the death: 5 s at worst with 5s, 113 ms in the median with 50ms, 76 ms with 10ms (`measure.rs`, a busy
     // machine of 2 cores). But each attempt on an upstream that refuses is a process and a line in the log.
@@ -73,6 +82,10 @@ const DEFAULTS: [(&str, &str); 12] = [
     ("tcp_keepalives_count", "3"),
     ("log_line_prefix", "%m [%p] %q%u@%d %a "),
 ];
+
+/// What the server's own failover slots need, on every instance: a standby fetches the slots of its upstream. A slot has them only if
+/// it was made with `failover = true`.
+const FAILOVER_SLOTS: [(&str, &str); 2] = [("sync_replication_slots", "on"), ("hot_standby_feedback", "on")];
 
 /// What has to hold whatever any file says.
 pub(super) fn required(settings: &Settings, kept: &Kept) -> Vec<(&'static str, String)> {
@@ -113,7 +126,7 @@ pub(super) fn fixed(settings: &Settings, kept: &Kept) -> String {
     }
     if settings.own.is_some() {
         // One line of the operator's file leads here; the role's files follow from here.
-        text.push_str(&including(&[UPSTREAM_FILE, SYNCHRONOUS_FILE]));
+        text.push_str(&including(&[UPSTREAM_FILE, SYNCHRONOUS_FILE, SLOTS_FILE]));
     }
     text
 }
@@ -128,6 +141,9 @@ pub(super) fn chosen(settings: &Settings, kept: &Kept) -> Vec<(String, String)> 
         // A new primary has no slot for those that had one at the old.
         all.push(owned(("primary_slot_name", "")));
     }
+    if settings.failover_slots {
+        all.extend(FAILOVER_SLOTS.map(owned));
+    }
     all.extend(settings.parameters.iter().map(|(name, value)| (name.clone(), value.clone())));
     all.extend(required(settings, kept).into_iter().map(|(name, value)| (name.to_owned(), value)));
     all
@@ -136,7 +152,17 @@ pub(super) fn chosen(settings: &Settings, kept: &Kept) -> Vec<(String, String)> 
 /// `regent.upstream.conf`; without an upstream it detaches.
 pub(super) fn upstream(settings: &Settings, upstream: Option<&Upstream>) -> String {
     let conninfo = upstream.map(|upstream| standby_conninfo(settings, upstream)).unwrap_or_default();
-    single("primary_conninfo", &conninfo)
+    let mut text = single("primary_conninfo", &conninfo);
+    if settings.failover_slots {
+        let slot = upstream.map(|_| slot_name(&settings.instance)).unwrap_or_default();
+        line(&mut text, "primary_slot_name", &slot);
+    }
+    text
+}
+
+/// `regent.slots.conf`.
+pub(super) fn synchronized_slots(slots: &[String]) -> String {
+    single("synchronized_standby_slots", &slots.join(", "))
 }
 
 /// `regent.synchronous.conf`.
@@ -164,7 +190,9 @@ fn quoted(value: &str) -> String {
 
 /// What a standby connects with, password included: the file is readable by Postgres's user only.
 pub(super) fn standby_conninfo(settings: &Settings, upstream: &Upstream) -> String {
-    let mut text = connection(settings, upstream, None, &settings.instance);
+    // Slots are fetched over a connection to a database.
+    let database = settings.failover_slots.then_some("postgres");
+    let mut text = connection(settings, upstream, database, &settings.instance);
     if let Some(password) = &settings.replication_password {
         pair(&mut text, "password", &password.0);
     }
@@ -287,6 +315,32 @@ mod tests {
         let named = format!("application_name='{}'", settings.instance);
         assert!(standby_conninfo(&settings, &far()).contains(&named));
         assert!(!conninfo(&settings, &far(), None).contains(&named));
+    }
+
+    #[test]
+    fn what_failover_slots_need_is_set_only_where_they_are() {
+        let mut settings = Settings::new("a-b", "/srv/a");
+        let all = |settings: &Settings| fixed(settings, &Kept::default()) + &upstream(settings, Some(&far()));
+        let plain = all(&settings);
+        for name in ["sync_replication_slots", "hot_standby_feedback", "primary_slot_name", "dbname"] {
+            assert!(!plain.contains(name), "{plain}");
+        }
+        assert!(!settings.decodes());
+        settings.parameters.insert("wal_level".into(), "logical".into());
+        assert!(settings.decodes());
+        settings.failover_slots = true;
+        let text = all(&settings);
+        for line in [
+            "sync_replication_slots = 'on'\n",
+            "hot_standby_feedback = 'on'\n",
+            "primary_slot_name = 'regent_a_b'\n",
+            "dbname=''postgres''",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(upstream(&settings, None).contains("primary_slot_name = ''"), "nobody has a slot for it");
+        let names = ["regent_b".to_owned(), "regent_c".to_owned()];
+        assert!(synchronized_slots(&names).ends_with("synchronized_standby_slots = 'regent_b, regent_c'\n"));
     }
 
     #[test]

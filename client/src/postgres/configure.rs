@@ -63,6 +63,11 @@ impl Server {
         self.write_config(config::SYNCHRONOUS_FILE, config::synchronous(synchronous)).await
     }
 
+    /// Writes whom no logical subscriber may get ahead of; a running server reads it with its next reload.
+    pub(super) async fn write_synchronized_slots(&self, slots: &[String]) -> Result<(), PostgresError> {
+        self.write_config(config::SLOTS_FILE, config::synchronized_slots(slots)).await
+    }
+
     async fn write_config(&self, file: &str, text: String) -> Result<(), PostgresError> {
         let path = self.data_dir().join(file);
         let owner = self.settings.run_as;

@@ -56,6 +56,16 @@ impl Server {
         self.reload("synchronous_standby_names", &synchronous.to_string()).await
     }
 
+    /// Sets which slots' owners no logical subscriber may get ahead of. Only where there are failover slots.
+    pub async fn set_synchronized_slots(&self, slots: &[String]) -> Result<(), PostgresError> {
+        let expected = slots.join(", ");
+        if self.running().is_none() || self.shown("synchronized_standby_slots").await?.0 == expected {
+            return Ok(());
+        }
+        self.write_synchronized_slots(slots).await?;
+        self.reload("synchronized_standby_slots", &expected).await
+    }
+
     /// Writes a checkpoint: for a new primary, so that others can be rewound to it.
     pub async fn checkpoint(&self) -> Result<(), PostgresError> {
         self.expect_running()?;

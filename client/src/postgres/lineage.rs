@@ -2,6 +2,7 @@
 //!
 //! Postgres numbers a timeline when it promotes: one more than the newest it has heard of. Two instances promoted from the same
 //! ancestor, neither having heard of the other, give two different histories one number, and `pg_rewind` takes them for one.
+//! Promotions by the agent do not (`timelines`); one by hand, or by an agent that did not number them yet, does.
 //! What tells them apart is the first record that each wrote: it carries the instant of its promotion.
 
 use std::io::ErrorKind;
@@ -10,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use super::error::PostgresError;
 use super::lsn::Lsn;
 use super::settings::Upstream;
+use super::timelines::history_name;
 use super::upstream::UpstreamFacts;
 use super::{Cluster, ControlState, Server, files};
 
@@ -120,10 +122,6 @@ impl Server {
             format!("select convert_from(pg_read_binary_file('pg_wal/{name}', 0, 1000000, true), 'UTF8')");
         self.put_question(upstream, &question).await
     }
-}
-
-fn history_name(timeline: u32) -> String {
-    format!("{timeline:08X}.history")
 }
 
 /// How many timelines, from the oldest on, are the same.

@@ -12,8 +12,7 @@
 //! - Nothing here blocks the thread it is called on; a stuck server is waited for with a limit, a copy while it goes on.
 //!
 //! What it leaves out on purpose: tablespaces and a separate `pg_wal` volume are not relocated (`pg_basebackup` refuses and
-//! nothing is touched); archives are the operator's (`restore_command` in `parameters`); replication slots are not used,
-//! `wal_keep_size` bounds how long a standby may be away before it is cloned again.
+//! nothing is touched); archives are the operator's (`restore_command` in `parameters`).
 
 mod binaries;
 mod clone;
@@ -37,10 +36,12 @@ mod rewind;
 mod run;
 mod session;
 mod settings;
+mod slots;
 mod survey;
 mod synchronous;
 mod tail;
 mod takeover;
+mod timelines;
 mod tool;
 mod upstream;
 
@@ -60,6 +61,7 @@ pub use probe::{ProbeLine, Probed};
 pub use rewind::Rewind;
 pub use run::{Adopted, Exit, Mode, Role, Stopped};
 pub use settings::{Gate, RunAs, Secret, Settings, Upstream};
+pub use slots::{Owner, Slot, Slots, slot_name};
 pub use survey::{Change, Live, Survey};
 pub use synchronous::{Synchronous, at_places, places};
 pub use tail::KeptTail;
@@ -70,6 +72,9 @@ use binaries::Binaries;
 use process::Postmaster;
 use session::Session;
 use tool::Tool;
+
+/// The first major version whose logical slots can survive a promotion.
+const FAILOVER_SLOTS_SINCE: u32 = 17;
 
 /// The Postgres server of one instance.
 #[derive(Debug)]
@@ -89,6 +94,8 @@ impl Server {
     pub fn new(settings: Settings) -> Result<Self, PostgresError> {
         settings.check()?;
         let binaries = Binaries::find(settings.bin_dir.as_deref())?;
+        let failover_slots = binaries.major >= FAILOVER_SLOTS_SINCE && settings.decodes();
+        let settings = Settings { failover_slots, ..settings };
         Ok(Server {
             settings: Arc::new(settings),
             binaries,

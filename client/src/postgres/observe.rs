@@ -96,7 +96,8 @@ pub(super) struct Checked {
 /// received and replayed. Its timeline is known only while it runs; without it, the newest segment tells.
 ///
 /// A standby that went further than where its upstream's timeline begins cannot follow, and yet its receiver streams, again
-/// and again, what the upstream has of the old timeline. It knows of the newer one by then: it has fetched its history.
+/// and again, what the upstream has of the old timeline. It knows of the newer one by then: it has fetched
+/// every history up to that one's, so the next number's is there, real or a placeholder (`timelines`).
 pub(super) const STATEMENT: &str = "
 select r.recovering,
   case when r.recovering then coalesce(lpad(to_hex(w.received_tli), 8, '0'),

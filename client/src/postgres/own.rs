@@ -95,6 +95,11 @@ impl Kept {
         self.set.get(name).map(|setting| setting.value.as_str())
     }
 
+    /// Whether the operator's own files set this so.
+    pub(super) fn is(&self, name: &str, so: impl Fn(&str) -> bool) -> bool {
+        self.value(name).is_some_and(so)
+    }
+
     /// The operator's sockets, which their programs connect through, and the agent's.
     pub(super) fn sockets(&self, own: &Path) -> String {
         let before = self.before.as_deref().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! A write probe: commits of the agent's own that reach the disk, to learn whether the server still works.
 //!
-//! Each goes over the connection that the last one made, and then over a new one, which the next one will use: so it
-//! notices backends that hang as well as a postmaster that takes nobody in. It flushes WAL, whatever `synchronous_commit`
+//! They go in turn over the connection that the last one made, and over a new one, which the next one will use: so they
+//! notice backends that hang as well as a postmaster that takes nobody in. Each flushes WAL, whatever `synchronous_commit`
 //! says, but waits for no standby. And it writes a small temporary file: a full disk refuses that at once, and a commit
 //! only when the WAL needs its next segment.
 //!
@@ -61,39 +61,41 @@ impl Server {
         }
     }
 
-    /// Probes once, over `kept` and over a new connection that takes its place. Waits for as long as the server does not
-    /// answer.
-    pub async fn probe(&self, kept: &mut Option<ProbeLine>) -> Result<Probed, PostgresError> {
-        match self.commit_twice(kept).await {
+    /// Probes over the connection that is kept, and lets go of one on which something went wrong. `None` without one, also
+    /// when somebody has just ended it: a new one says whether that was all. Waits for as long as the server does not answer.
+    pub async fn probe_kept(&self, kept: &mut Option<ProbeLine>) -> Option<Result<Probed, PostgresError>> {
+        let line = kept.take()?;
+        match line.commit().await {
+            Ok(()) => *kept = Some(line),
+            Err(_) if line.client.is_closed() => return None,
+            Err(error) => return Some(self.came_to(Err(error))),
+        }
+        Some(Ok(Probed::Committed))
+    }
+
+    /// Probes over a new connection, which takes the place of the one that is kept. `None` when clients have taken every
+    /// place, and the one that is kept stays: it was answered. Waits for as long as the server does not answer.
+    pub async fn probe_new(&self, kept: &mut Option<ProbeLine>) -> Option<Result<Probed, PostgresError>> {
+        let line = match session::dial(&self.settings).await {
+            Ok((client, driver)) => ProbeLine { client, driver },
+            Err(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) && kept.is_some() => {
+                return None;
+            }
+            Err(error) => return Some(self.came_to(Err(error))),
+        };
+        *kept = None;
+        let committed = line.commit().await;
+        if committed.is_ok() {
+            *kept = Some(line);
+        }
+        Some(self.came_to(committed))
+    }
+
+    fn came_to(&self, committed: Result<(), Error>) -> Result<Probed, PostgresError> {
+        match committed {
             Ok(()) => Ok(Probed::Committed),
             Err(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => Ok(Probed::Barred),
             Err(error) => Err(session::failed(&self.settings, &error)),
         }
-    }
-
-    async fn commit_twice(&self, kept: &mut Option<ProbeLine>) -> Result<(), Error> {
-        // A connection on which something went wrong is not used again.
-        let mut old = kept.take();
-        if let Some(line) = &old
-            && let Err(error) = line.commit().await
-        {
-            // Somebody may have ended it: a new one says whether that was all.
-            if !line.client.is_closed() {
-                return Err(error);
-            }
-            old = None;
-        }
-        let line = match session::dial(&self.settings).await {
-            Ok((client, driver)) => ProbeLine { client, driver },
-            // Clients have taken every place. It answers, and it commits.
-            Err(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) && old.is_some() => {
-                *kept = old;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        line.commit().await?;
-        *kept = Some(line);
-        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::files::off_thread;
 use super::lockfile::{self, Holder};
 use super::process::{Postmaster, kill_children, kill_leftovers};
 use super::settings::{Settings, Upstream};
-use super::{Server, config, configure, files, log};
+use super::{Server, config, configure, files, log, timelines};
 
 /// How long a postmaster may take to open its sockets; recovery comes after that.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(30);
@@ -171,6 +171,15 @@ impl Server {
         Err(PostgresError::Unkillable { pids: vec![postmaster.pid] })
     }
 
+    /// Ends the streams of these standbys, so that a clean stop does not wait for them. A server that stops takes no new
+    /// connections: who is cut off does not come back before it has stopped.
+    pub async fn end_streams(&self, of: &[String]) -> Result<(), PostgresError> {
+        let of = of.to_vec();
+        let question =
+            "select pg_terminate_backend(pid) from pg_stat_replication where application_name = any($1)";
+        self.query(|session| async move { session.client.execute(question, &[&of]).await.map(drop) }).await
+    }
+
     fn supervise(&self, postmaster: Postmaster) -> Arc<Postmaster> {
         let postmaster = Arc::new(postmaster);
         self.postmaster.send_replace(Some(postmaster.clone()));
@@ -219,6 +228,7 @@ impl Server {
             files::remove_if_there(&settings.data_dir.join("recovery.signal"))?;
             // Left by a promotion that a crash interrupted, it would promote this start.
             files::remove_if_there(&settings.data_dir.join("promote"))?;
+            timelines::settle(&settings.data_dir, settings.run_as)?;
             let signal = settings.data_dir.join("standby.signal");
             if standby {
                 files::write_if_different(&signal, "", settings.run_as)

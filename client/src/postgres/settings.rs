@@ -53,6 +53,9 @@ pub struct Settings {
     pub parameters: BTreeMap<String, String>,
     /// How long a statement on the local connection may take.
     pub sql_timeout: Duration,
+    /// Whether the server keeps its logical slots on its standbys as well. [`super::Server::new`] says, not the operator: they need
+    /// version 17, and `wal_level = logical`.
+    pub failover_slots: bool,
 }
 
 /// The extension that lets nobody commit without a lease.
@@ -123,7 +126,17 @@ impl Settings {
             run_as: None,
             parameters: BTreeMap::new(),
             sql_timeout: Duration::from_millis(1000),
+            failover_slots: false,
             data_dir,
+        }
+    }
+
+    /// Whether its WAL can be decoded: without that it has no logical slots.
+    pub(super) fn decodes(&self) -> bool {
+        let logical = |value: &str| value.eq_ignore_ascii_case("logical");
+        match self.parameters.iter().find(|(name, _)| name.eq_ignore_ascii_case("wal_level")) {
+            Some((_, value)) => logical(value),
+            None => self.kept(&self.data_dir).is_ok_and(|kept| kept.is("wal_level", logical)),
         }
     }
 

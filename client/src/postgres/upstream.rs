@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::error::PostgresError;
+use super::lsn::Lsn;
 use super::settings::Upstream;
 use super::tool::Tool;
 use super::{Server, config};
@@ -19,6 +20,15 @@ pub struct UpstreamFacts {
     /// The timeline of its last checkpoint: behind for a moment after a promotion.
     pub checkpoint_timeline: u32,
 }
+
+/// How far a standby has flushed, said every few milliseconds for as long as anybody listens: an answer takes one way, and
+/// no question has to come first. A notice is sent at once, while rows would wait for more of them. Each look is a
+/// transaction of its own, so that no snapshot of it ever keeps the standby from replaying.
+const HOW_FAR: &str = "do $$ begin loop \
+    raise notice '%', greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()); \
+    commit; perform pg_sleep(0.005); end loop; end $$";
+/// What may have been set for the role that would keep it from being heard.
+const LOUDLY: &str = "set client_min_messages = notice; set statement_timeout = 0";
 
 const QUESTION: &str = "select system_identifier, pg_is_in_recovery(), \
     case when pg_is_in_recovery() then lpad(to_hex(timeline_id), 8, '0') \
@@ -61,6 +71,25 @@ impl Server {
             .run()
             .await?;
         Ok(said.stdout.trim().to_owned())
+    }
+
+    /// Hands on how far a standby has flushed, again and again, until that fails or the future is dropped.
+    pub async fn hear_flushed(
+        &self,
+        of: &Upstream,
+        each: &mut (dyn FnMut(Lsn) + Send),
+    ) -> Result<(), PostgresError> {
+        let mut line = |line: &str| {
+            if let Some(Ok(flushed)) = line.strip_prefix("NOTICE:").map(|rest| rest.trim().parse()) {
+                each(flushed);
+            }
+        };
+        let tool = self
+            .upstream_tool("psql")
+            .args(["--no-psqlrc", "--no-password", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname"])
+            .arg(config::conninfo(&self.settings, of, Some("postgres")))
+            .args(["--command", LOUDLY, "--command", HOW_FAR]);
+        tool.run_with_progress(&mut line).await.map(drop)
     }
 
     /// A program that connects to an upstream; the password is in its environment, which only its user can read.

@@ -3,6 +3,7 @@
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, Revision};
 use crate::quorum::Electorate;
 use crate::replication::{Mode, Offer, Policy};
+use crate::tags::Tags;
 use crate::tail::Tail;
 use crate::vote::Certificate;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,9 @@ pub struct Instance {
     pub region: RegionName,
     /// Where clients and standbys reach its Postgres: `host:port`.
     pub address: String,
+    /// What its operator wants of it.
+    #[serde(default, skip_serializing_if = "Tags::is_plain")]
+    pub tags: Tags,
 }
 
 /// A node, as configured.
@@ -77,7 +81,7 @@ pub enum Command {
         /// Who shall be its first primary; without it the first instance that reports.
         first: Option<InstanceName>,
     },
-    /// An instance joins a group, or moves to another address.
+    /// An instance joins a group, moves to another address, or has other tags.
     Register {
         /// The group.
         group: GroupName,
@@ -101,6 +105,9 @@ pub enum Command {
         group: GroupName,
         /// `pg_control`'s system identifier.
         system_id: u64,
+        /// What is added to an epoch to number the timeline of its promotion.
+        #[serde(default)]
+        timeline_base: u32,
     },
     /// Who may take over next.
     SetSuccession {

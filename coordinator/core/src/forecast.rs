@@ -3,7 +3,6 @@
 
 use crate::ids::{InstanceName, NodeId, RegionName};
 use crate::quorum::majority;
-use crate::replication::Mode;
 use crate::state::Group;
 use crate::succession::{lag_bytes, why_not};
 use crate::time::Time;
@@ -28,6 +27,8 @@ pub struct Forecast {
     pub outage: Duration,
     /// WAL that only the primary has, in bytes; 0 in `sync`, where none of it was acknowledged.
     pub lost_bytes: u64,
+    /// In `bounded`, in force: how long before the last acknowledgement what is lost was acknowledged, at most.
+    pub rpo: Option<Duration>,
 }
 
 /// Predicts the loss of the primary's whole region, `region_of` telling where each witness is.
@@ -51,17 +52,18 @@ pub fn forecast<'a, R: PartialEq>(
     votes.sort_unstable();
     let last = votes.get(majority(group.electorate.len()) - 1)?;
     let report = view.last_report(heir).map(|(report, _)| report)?;
-    let confirmed = group.terms.mode != Mode::Async && group.offered > 0;
+    let confirmed = group.in_force() && group.terms.mode.rpo().is_none();
     let lost_bytes = lag_bytes(group, view, report).filter(|_| !confirmed).unwrap_or(0);
     Some(Forecast {
         heir: heir.clone(),
         outage: group.terms.suspicion + FLUSH + *last + PROMOTION + RECONNECT,
         lost_bytes,
+        rpo: group.terms.mode.rpo().filter(|_| group.in_force()),
     })
 }
 
 /// How long commits will wait in a switchover: until the old primary has stopped, which takes a round trip to its
-/// farthest standby, its release has reached a majority of witnesses and their votes the successor, and that one is
+/// successor, its release has reached a majority of witnesses and their votes the successor, and that one is
 /// promoted. `None` while the round trips are not known.
 pub fn pause(
     group: &Group,
@@ -75,15 +77,12 @@ pub fn pause(
         let (_, rtt_us) = standing.hears.iter().find(|(heard, _)| heard == name)?;
         Some(Duration::from_micros(u64::from(*rtt_us)))
     };
-    let standbys = group.instances.iter().filter(|(name, _)| *name != from);
-    let to_each = standbys.filter_map(|(_, at)| {
-        let mut beside = group.electorate.iter().filter(|id| region_of(**id).as_ref() == Some(&at.region));
-        beside.find_map(|id| trip(*id, from))
-    });
-    let farthest = to_each.max()?;
+    let at = &group.instances.get(to)?.region;
+    let mut beside = group.electorate.iter().filter(|id| region_of(**id).as_ref() == Some(at));
+    let there = beside.find_map(|id| trip(*id, from))?;
     let mut votes: Vec<Duration> =
         group.electorate.iter().filter_map(|id| Some((trip(*id, from)? + trip(*id, to)?) / 2)).collect();
     votes.sort_unstable();
     let last = votes.get(majority(group.electorate.len()) - 1)?;
-    Some(STOP + farthest + *last + FLUSH + PROMOTION + RECONNECT)
+    Some(STOP + there + *last + FLUSH + PROMOTION + RECONNECT)
 }

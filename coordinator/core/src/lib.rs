@@ -20,6 +20,7 @@
 //! | how a promise becomes a deadline | [`lease`], [`time`] |
 //! | what an agent does with all this | [`agent`] |
 //! | what the Raft leader does in calm, and to mend | [`plan`], [`succession`], [`switchover`], [`drain`], on a [`view`] |
+//! | what an operator wants of one instance | [`tags`] |
 //! | what a change of primary left behind | [`tail`] |
 //! | when a commit counts, and who must have it first | [`replication`] |
 //! | what is answered to who asks | [`forecast`] and the reads |
@@ -48,6 +49,7 @@
 //! shells' own.
 
 pub mod agent;
+pub mod bound;
 pub mod command;
 pub mod drain;
 pub mod forecast;
@@ -62,6 +64,7 @@ pub mod replication;
 pub mod state;
 pub mod succession;
 pub mod switchover;
+pub mod tags;
 pub mod tail;
 pub mod time;
 pub mod view;

@@ -80,6 +80,12 @@ pub struct Report {
     pub trouble: String,
     /// How far a long task is, in words; empty when none says so.
     pub progress: String,
+    /// From which other standby it receives instead of from the primary, if it does.
+    #[serde(default)]
+    pub through: Option<InstanceName>,
+    /// What an operator should know though it stands in nothing's way, in words; empty when there is nothing.
+    #[serde(default)]
+    pub warning: String,
     /// How far the last switchover that was asked of it is.
     pub hand_over: Option<Progress>,
     /// Whether the kernel, too, keeps its port to the lease.
@@ -93,7 +99,9 @@ pub enum KernelFence {
     /// Not asked for.
     #[default]
     Off,
-    /// The port of a primary is open only while its lease lasts.
+    /// Asked for, and it could be armed: there is no primary to fence.
+    Ready,
+    /// The primary's port is open only while its lease lasts.
     Armed,
     /// Asked for and not there, and why.
     NotArmed(String),

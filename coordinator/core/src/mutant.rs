@@ -88,9 +88,12 @@ mutants! {
     InterruptedGoesOn: "A primary goes on with its own timeline although another was primary in between.",
     HungKeepsOffice: "An office is kept though no write probe of its Postgres succeeds.",
     ShutGateCounts: "A probe that the shut gate kept from committing is held against its Postgres.",
+    TwinTimelines: "A promotion leaves it to Postgres to number its timeline: two give one number to two contents.",
 
     // What a planned change must not do.
     HandsOverUnsent: "A primary hands over although its Postgres did not stop cleanly: what it had not sent is lost.",
+    HandsOverUnasked: "A primary hands over after a clean stop, whether or not its successor said that it has everything.",
+    StepWithoutEnd: "A step of a switchover that cannot begin is waited for without end.",
     HeldForEver: "A switchover whose successor falls back goes on holding commits.",
     RewoundUnkept: "A rewind begins before what only that instance has of the log is kept.",
 
@@ -100,8 +103,15 @@ mutants! {
     LoosenedBeforeCarried: "A gate stops waiting for an instance that a majority of witnesses may still name.",
     HeirWaitsForNobody: "A new primary acknowledges commits without those who may be named after it.",
 
+    // What a commit in `bounded` must wait for.
+    BoundIgnored: "In bounded the gate acknowledges a commit whatever is missing at those who may take over.",
+    EarlierForgotten: "What was acknowledged before an epoch or a start is not waited for in bounded: it may be lost at any age.",
+    TightenedAtOnce: "A tighter mode counts as in force before those who may take over have what was acknowledged before.",
+
     // What who asks, or waits, must not be given.
     TurningIgnored: "Who still has to be rewound to the primary is named before who follows it: an epoch is lost whole.",
+    ChainIgnoredByCascade: "A standby that receives from another is taken for turned to the primary, whether that one is or not.",
+    NeverPromotedNamed: "An instance that shall never take over stands in the succession.",
     TimelineIgnored: "A standby on an older timeline than the primary's stands in the succession.",
     MinorityRead: "A read is answered by fewer than a majority of the witnesses.",
 

@@ -10,6 +10,7 @@ use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, is_majority};
 use crate::state::{Group, MAX_INSTANCES, State};
 use crate::succession;
+use crate::tags::never_promoted;
 use crate::tail::Tail;
 use crate::time::Time;
 use crate::view::{GroupView, View};
@@ -149,7 +150,9 @@ impl Planner<'_> {
                 Some(first).filter(|first| self.group.instances.contains_key(first) && alive(first).is_some())
             }
             None => {
-                let known = || self.group.instances.keys().filter(|name| alive(name).is_some());
+                let wanted =
+                    |name: &&InstanceName| alive(name).is_some() && !never_promoted(self.group, name);
+                let known = || self.group.instances.keys().filter(wanted);
                 let with_data =
                     known().find(|name| alive(name).is_some_and(|report| report.system_id.is_some()));
                 with_data.or_else(|| known().next())
@@ -166,7 +169,10 @@ impl Planner<'_> {
         let primary = self.group.primary.as_ref().filter(|_| self.group.system_id.is_none())?;
         let report = self.view.fresh(self.group, primary, self.now)?;
         let system_id = report.system_id.filter(|_| report.role == Role::Primary && report.leased)?;
-        Some(Action::Propose(Command::SetSystem { group: self.group.name.clone(), system_id }))
+        // Every later epoch gets a number above the timeline that is there. One that was adopted is ahead of its epoch.
+        let ahead = u64::from(report.position.timeline).saturating_sub(report.claims?.0);
+        let timeline_base = u32::try_from(ahead).unwrap_or_default();
+        Some(Action::Propose(Command::SetSystem { group: self.group.name.clone(), system_id, timeline_base }))
     }
 
     fn set_succession(&self) -> Option<Action> {

@@ -27,8 +27,43 @@
 //!
 //! While nobody may be named but the primary itself, the policy says what happens: `block` lets commits wait for a
 //! standby, `degrade` acknowledges them alone. That loses nothing by a promotion, for there can be none.
+//!
+//! # Why what is lost in `bounded` is younger than the bound
+//!
+//! All of the above holds, with the same confirmers, offers and rules; only what the gate asks of a commit is less. It
+//! acknowledges one when all confirmers have flushed every commit that it *acknowledged more than `rpo` ago* ([`Bound`]),
+//! instead of when they have flushed this one. So:
+//!
+//! 5. *At each acknowledgement, whoever a majority may name has everything that was acknowledged more than `rpo` before.* Who
+//!    has been a confirmer since before the older commit was acknowledged has it by what the gate asked; who became one
+//!    later was offered only when it had all that was acknowledged until then (rule 1). The moment of an acknowledgement is
+//!    the gate's: its clock is read, its conditions are looked at and the commit is noted in one critical section, so that
+//!    no acknowledgement is missing from the record that a later one is judged by, however long a process sleeps.
+//! 6. *What is not in that record counts as old.* When Postgres has started, the epoch is another or the bound has changed,
+//!    all that is flushed at that moment has to be at the confirmers first. So what an earlier primary acknowledged and this
+//!    one has does not become the loss of the next; and a restart does not forget what it had still to wait for.
+//!
+//! Hence, when another takes over, all that it lacks was acknowledged within `rpo` before the last acknowledgement. This
+//! rests on CLOCK_BOOTTIME of one machine only: a guest that is stopped and not told loses what it acknowledged within `rpo`
+//! of its own time.
+//!
+//! # Why a change of the mode keeps the stronger promise until it is let go of
+//!
+//! `sync` is the bound of nothing at all; how much a mode lets be missing is its [slack](Mode::slack).
+//! - *Less slack* (`bounded` to `sync`, or a smaller `rpo`): the gate asks for it at once, and the confirmers stay who they
+//!   are. But what was acknowledged before may still be on its way to them. So the log remembers at which revision it was
+//!   tightened, and an offer says which tightening its members have confirmed under: each had, after the gate went by it,
+//!   all that was flushed. Only then is the mode *in force* ([`Group::in_force`](crate::state::Group::in_force)), and only
+//!   that is what people are told.
+//! - *More slack* (`sync` to `bounded`, or a larger `rpo`): it is the log's word before the gate hears of it. What was
+//!   acknowledged before stays at all confirmers, and a new one has it before it is offered.
+//! - *`async`*: the confirmers are let go of as in `sync`, when a majority carries that; until then the gate asks what it
+//!   asked.
 
-use crate::ids::InstanceName;
+#[cfg(doc)]
+use crate::bound::Bound;
+use crate::bound::RPO_RANGE;
+use crate::ids::{InstanceName, Revision};
 use crate::state::{Group, MAX_INSTANCES, Rejected};
 use crate::succession::why_not;
 use crate::time::Time;
@@ -37,6 +72,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// When a commit of a group is acknowledged (design section 5).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -49,14 +85,60 @@ pub enum Mode {
         /// How many, at least 1.
         count: u8,
     },
+    /// When every instance that may take over has flushed all that was acknowledged more than `rpo` ago: what is lost is
+    /// younger than that.
+    Bounded {
+        /// The bound.
+        rpo: Duration,
+        /// How many may take over, at least 1.
+        count: u8,
+    },
 }
+
+/// The bound of `bounded` without a number.
+const DEFAULT_RPO: Duration = Duration::from_millis(100);
 
 impl Mode {
     /// How many standbys confirm each commit.
     pub fn count(self) -> usize {
         match self {
             Mode::Async => 0,
-            Mode::Sync { count } => usize::from(count),
+            Mode::Sync { count } | Mode::Bounded { count, .. } => usize::from(count),
+        }
+    }
+
+    /// The same with that number of standbys; `async` has none.
+    pub fn with_count(self, count: u8) -> Option<Mode> {
+        match self {
+            Mode::Async => None,
+            Mode::Sync { .. } => Some(Mode::Sync { count }),
+            Mode::Bounded { rpo, .. } => Some(Mode::Bounded { rpo, count }),
+        }
+    }
+
+    /// The bound, where there is one.
+    pub fn rpo(self) -> Option<Duration> {
+        match self {
+            Mode::Bounded { rpo, .. } => Some(rpo),
+            Mode::Async | Mode::Sync { .. } => None,
+        }
+    }
+
+    /// How old an acknowledged commit may be that whoever takes over lacks.
+    pub fn slack(self) -> Duration {
+        match self {
+            Mode::Async => Duration::MAX,
+            Mode::Sync { .. } => Duration::ZERO,
+            Mode::Bounded { rpo, .. } => rpo,
+        }
+    }
+
+    /// Its name without numbers.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Mode::Async => "async",
+            Mode::Sync { .. } => "sync",
+            Mode::Bounded { .. } => "bounded",
         }
     }
 }
@@ -66,9 +148,34 @@ impl fmt::Display for Mode {
         match self {
             Mode::Async => f.pad("async"),
             Mode::Sync { count } => f.pad(&format!("sync {count}")),
+            Mode::Bounded { rpo, count: 1 } => f.pad(&format!("bounded {}", span(*rpo))),
+            Mode::Bounded { rpo, count } => f.pad(&format!("bounded {} {count}", span(*rpo))),
         }
     }
 }
+
+/// A bound as it is written: whole seconds as such, else in milliseconds, else as exactly as it is.
+fn span(of: Duration) -> String {
+    match of.as_nanos() {
+        nanos if nanos % 1_000_000_000 == 0 => format!("{}s", nanos / 1_000_000_000),
+        nanos if nanos % 1_000_000 == 0 => format!("{}ms", nanos / 1_000_000),
+        nanos => format!("{nanos}ns"),
+    }
+}
+
+/// Reads what [`span`] writes.
+pub fn parse_span(text: &str) -> Result<Duration, Unknown> {
+    let units = [("ms", Duration::from_millis as fn(u64) -> Duration), ("ns", Duration::from_nanos)];
+    let units = units.into_iter().chain([("s", Duration::from_secs as fn(u64) -> Duration)]);
+    let read = |(unit, of): (&str, fn(u64) -> Duration)| {
+        text.strip_suffix(unit)?.parse().ok().filter(|number| *number <= MOST_UNITS).map(of)
+    };
+    let unknown = || Unknown { expected: "a span of time: 100ms, 2s", got: text.to_owned() };
+    units.into_iter().find_map(read).ok_or_else(unknown)
+}
+
+/// More of any unit is no span that anybody means.
+const MOST_UNITS: u64 = 1_000_000_000_000;
 
 /// A text that names no mode, or no policy.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -82,14 +189,20 @@ pub struct Unknown {
 
 impl FromStr for Mode {
     type Err = Unknown;
-    /// As it is shown; `sync` alone is `sync 1`.
+    /// As it is shown; `sync` alone is `sync 1`, `bounded` alone `bounded 100ms 1`.
     fn from_str(text: &str) -> Result<Mode, Unknown> {
-        let unknown =
-            || Unknown { expected: "async, or sync with how many confirm: sync 1", got: text.to_owned() };
-        match text.split_once(' ').unwrap_or((text, "")) {
-            ("async", "") => Ok(Mode::Async),
-            ("sync", "") => Ok(Mode::Sync { count: 1 }),
-            ("sync", count) => count.parse().map(|count| Mode::Sync { count }).map_err(|_| unknown()),
+        let expected =
+            "async, sync with how many confirm (sync 1), or bounded with the bound (bounded 100ms)";
+        let unknown = || Unknown { expected, got: text.to_owned() };
+        let number = |count: &str| count.parse().map_err(|_| unknown());
+        let rpo = |span| parse_span(span).map_err(|_| unknown());
+        match *text.split(' ').collect::<Vec<_>>() {
+            ["async"] => Ok(Mode::Async),
+            ["sync"] => Ok(Mode::Sync { count: 1 }),
+            ["sync", count] => Ok(Mode::Sync { count: number(count)? }),
+            ["bounded"] => Ok(Mode::Bounded { rpo: DEFAULT_RPO, count: 1 }),
+            ["bounded", span] => Ok(Mode::Bounded { rpo: rpo(span)?, count: 1 }),
+            ["bounded", span, count] => Ok(Mode::Bounded { rpo: rpo(span)?, count: number(count)? }),
             _ => Err(unknown()),
         }
     }
@@ -126,36 +239,52 @@ impl FromStr for Policy {
     }
 }
 
-/// The instances of which a primary says that they have every commit it acknowledged, and will have every later one.
+/// The instances of which a primary says that they have every commit it acknowledged, and will have every later one; in
+/// `bounded`, when it is older than the bound.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct Offer {
     /// Grows with every change of the members, within an epoch; 0 before the first offer.
     pub version: u64,
     /// Who.
     pub members: BTreeSet<InstanceName>,
+    /// Under which tightening of the mode they confirmed: the log's
+    /// [`tightened`](crate::state::Group::tightened) that the gate went by.
+    #[serde(default)]
+    pub tightened: Revision,
 }
 
-/// Checks the number that a mode asks for, where the number of instances does not matter or is not known yet.
-pub fn check_count(mode: Mode) -> Result<(), Rejected> {
+/// Checks the numbers that a mode asks for, where the number of instances does not matter or is not known yet.
+pub fn check_numbers(mode: Mode) -> Result<(), Rejected> {
     let most = MAX_INSTANCES - 1;
     let range = 1..=most;
-    match mode {
-        Mode::Sync { count } if !range.contains(&usize::from(count)) => Err(Rejected::BadTerms(format!(
-            "sync count must be between 1 and {most}, the standbys that a group can have, got {count}"
+    if mode != Mode::Async && !range.contains(&mode.count()) {
+        return Err(Rejected::BadTerms(format!(
+            "{} count must be between 1 and {most}, the standbys that a group can have, got {}",
+            mode.kind(),
+            mode.count()
+        )));
+    }
+    match mode.rpo() {
+        Some(rpo) if !RPO_RANGE.contains(&rpo) => Err(Rejected::BadTerms(format!(
+            "rpo must be between {} and {}, got {}: a commit that waits looks again every 5 ms, and above a minute \
+             nothing is bounded that async would not lose",
+            span(*RPO_RANGE.start()),
+            span(*RPO_RANGE.end()),
+            span(rpo)
         ))),
         _ => Ok(()),
     }
 }
 
 /// Whether the group could keep that mode as it stands now: enough standbys that could confirm. Asked before a change of
-/// the mode, so that it does not stop the group's commits by surprise; not when only the policy changes.
+/// the mode, so that it does not stop the group's commits by surprise; not when it asks for as many as before.
 pub fn check_change(group: &Group, view: &GroupView, mode: Mode, now: Time) -> Result<(), Rejected> {
     let standbys = || group.instances.keys().filter(|name| view.current(group).1 != Some(*name));
     let unfit: Vec<String> = standbys()
         .filter_map(|name| why_not(group, view, name, now).map(|why| format!("{name} {why}")))
         .collect();
     let fit = standbys().count() - unfit.len();
-    if fit >= mode.count() || mode == group.terms.mode {
+    if fit >= mode.count() || mode.count() == group.terms.mode.count() {
         return Ok(());
     }
     let why = if unfit.is_empty() { "it has no other".to_owned() } else { unfit.join("; ") };

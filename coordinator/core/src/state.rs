@@ -6,7 +6,7 @@ use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, R
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, one_step};
-use crate::replication::{Mode, Offer, Policy, check_count};
+use crate::replication::{Mode, Offer, Policy, check_numbers};
 use crate::tail::{TAILS_KEPT, Tail};
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
@@ -61,15 +61,25 @@ pub struct Group {
     pub desired_electorate: Option<Electorate>,
     /// Its terms.
     pub terms: Terms,
-    /// The revision at which it went from `async` to `sync` or back; 0 for never.
+    /// The revision at which it went from `async` to another mode or back; 0 for never.
     #[serde(default)]
     pub mode_since: Revision,
+    /// The revision at which the mode began to let less be missing than before; 0 for never.
+    #[serde(default)]
+    pub tightened: Revision,
+    /// Which of these the members of the offer that was taken have confirmed under.
+    #[serde(default)]
+    pub offered_under: Revision,
     /// Who was wished to be the first primary.
     pub first: Option<InstanceName>,
     /// Its instances.
     pub instances: BTreeMap<InstanceName, Instance>,
     /// Which database they hold, once known.
     pub system_id: Option<u64>,
+    /// What is added to an epoch to number the timeline of its promotion (`agent/timeline`): 0 where the group's first
+    /// primary made the database; known with it.
+    #[serde(default)]
+    pub timeline_base: u32,
     /// The last changes of primary, oldest first.
     pub history: Vec<Change>,
 }
@@ -220,7 +230,7 @@ pub enum Rejected {
         /// What was asked for.
         got: Vec<InstanceName>,
     },
-    /// In `sync`, a succession that the primary has not offered, or no longer offers.
+    /// But in `async`, a succession that the primary has not offered, or no longer offers.
     #[error(
         "the succession of group {group} must be taken from offer {expected} of its primary or a later one, got {got}"
     )]
@@ -278,7 +288,9 @@ impl State {
             Command::Begin { group, primary, at_unix_ms } => {
                 self.group_mut(group)?.begin(primary, *at_unix_ms)
             }
-            Command::SetSystem { group, system_id } => self.group_mut(group)?.set_system(*system_id),
+            Command::SetSystem { group, system_id, timeline_base } => {
+                self.group_mut(group)?.set_system(*system_id, *timeline_base)
+            }
             Command::SetSuccession { group, epoch, revision, succession, offer } => {
                 self.group_mut(group)?.set_succession(*epoch, *revision, succession, offer.as_ref())
             }
@@ -372,9 +384,12 @@ impl State {
             desired_electorate: None,
             terms: terms.clone(),
             mode_since: Revision(0),
+            tightened: Revision(0),
+            offered_under: Revision(0),
             first: first.cloned(),
             instances: BTreeMap::new(),
             system_id: None,
+            timeline_base: 0,
             history: Vec::new(),
         };
         self.groups.insert(name.clone(), group);
@@ -408,7 +423,7 @@ fn check_terms(terms: &Terms) -> Result<(), Rejected> {
             terms.suspicion.as_millis()
         )));
     }
-    check_count(terms.mode)
+    check_numbers(terms.mode)
 }
 
 impl Group {
@@ -428,6 +443,11 @@ impl Group {
             Role::Preparing => self.system_id.is_none(),
             Role::Refused => false,
         }
+    }
+
+    /// The timeline that a promotion in that epoch makes; none beyond what Postgres can count.
+    pub fn timeline_of(&self, epoch: Epoch) -> Option<u32> {
+        u32::try_from(epoch.0).ok()?.checked_add(self.timeline_base)
     }
 
     fn changed(&mut self) -> Applied {
@@ -477,7 +497,7 @@ impl Group {
         Ok(applied)
     }
 
-    fn set_system(&mut self, system_id: u64) -> Result<Applied, Rejected> {
+    fn set_system(&mut self, system_id: u64, timeline_base: u32) -> Result<Applied, Rejected> {
         match self.system_id {
             Some(there) if there == system_id => Ok(Applied::Unchanged),
             Some(expected) => {
@@ -485,6 +505,7 @@ impl Group {
             }
             None => {
                 self.system_id = Some(system_id);
+                self.timeline_base = timeline_base;
                 Ok(self.changed())
             }
         }
@@ -512,16 +533,22 @@ impl Group {
             return Err(Rejected::BadSuccession { group: self.name.clone(), got: succession.to_vec() });
         }
         self.check_offer(succession, offer)?;
-        let offered = offer.map_or(0, |offer| offer.version);
-        if self.succession == succession && self.offered == offered {
+        let offered = offer.map_or((0, Revision(0)), |offer| (offer.version, offer.tightened));
+        if self.succession == succession && (self.offered, self.offered_under) == offered {
             return Ok(Applied::Unchanged);
         }
         self.succession = succession.to_vec();
-        self.offered = offered;
+        (self.offered, self.offered_under) = offered;
         Ok(self.changed())
     }
 
-    /// In `sync` nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
+    /// Whether what the mode promises holds for all in the succession: the primary has offered them since the mode became
+    /// what it is, or a tighter one. In `async` nothing is promised.
+    pub fn in_force(&self) -> bool {
+        self.terms.mode != Mode::Async && self.offered > 0 && self.offered_under == self.tightened
+    }
+
+    /// But in `async`, nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
     fn check_offer(&self, succession: &[InstanceName], offer: Option<&Offer>) -> Result<(), Rejected> {
         let taken = offer.is_some_and(|offer| {
             offer.version >= self.offered && succession.iter().all(|name| offer.members.contains(name))
@@ -536,14 +563,15 @@ impl Group {
         })
     }
 
-    /// The succession stays as it is until the primary offers another: until then `sync` is not in force.
+    /// The succession stays as it is until the primary offers another: until then a mode that is tighter is not in force.
     fn set_mode(&mut self, mode: Mode, policy: Policy) -> Result<Applied, Rejected> {
-        check_count(mode)?;
+        check_numbers(mode)?;
         let standbys = self.instances.len().saturating_sub(1);
-        if mode.count() > standbys && mode != self.terms.mode {
+        if mode.count() > standbys && mode.count() != self.terms.mode.count() {
             return Err(Rejected::BadTerms(format!(
-                "group {} has {standbys} standbys, so a sync count must be between 1 and {standbys}, got {}",
+                "group {} has {standbys} standbys, so a {} count must be between 1 and {standbys}, got {}",
                 self.name,
+                mode.kind(),
                 mode.count()
             )));
         }
@@ -551,10 +579,14 @@ impl Group {
             return Ok(Applied::Unchanged);
         }
         let turned = (self.terms.mode == Mode::Async) != (mode == Mode::Async);
+        let tighter = mode.slack() < self.terms.mode.slack();
         (self.terms.mode, self.terms.policy) = (mode, policy);
         let applied = self.changed();
         if turned {
             (self.mode_since, self.offered) = (self.revision, 0);
+        }
+        if tighter && !mutant::on(Mutant::TightenedAtOnce) {
+            self.tightened = self.revision;
         }
         Ok(applied)
     }

@@ -214,6 +214,11 @@ fn obstacle(
         return Some("is not in the succession yet; try again in a moment".to_owned());
     }
     let (report, _) = view.last_report(name)?;
+    if let Some(from) = &report.through {
+        return Some(format!(
+            "receives from {from} and not from the primary, which could not see that it has everything"
+        ));
+    }
     let left = report.position.flushed.0.saturating_sub(report.position.replayed.0);
     (left > MOST_REPLAY).then(|| format!("has {left} bytes to replay yet, allowed are {MOST_REPLAY}"))
 }

@@ -5,6 +5,7 @@ use crate::command::{Instance, Node};
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId};
 use crate::message::{HandOver, Progress, Report, Standing};
 use crate::state::{Group, State};
+use crate::succession::FORGET_AFTER;
 use crate::switchover::Switching;
 use crate::tail::Tail;
 use crate::time::Time;
@@ -26,6 +27,8 @@ pub struct GroupView {
     hellos: BTreeMap<InstanceName, Instance>,
     reports: BTreeMap<InstanceName, (Report, Time)>,
     streamed: BTreeMap<InstanceName, Time>,
+    /// Since when each instance has said without a break that it streams and is ready.
+    fit_since: BTreeMap<InstanceName, Time>,
     standings: BTreeMap<NodeId, (Standing, Time)>,
     tails: BTreeMap<InstanceName, Tail>,
     decided: Option<Certificate>,
@@ -66,6 +69,7 @@ impl View {
         if report.streaming {
             view.streamed.insert(report.instance.clone(), now);
         }
+        view.note_fit(&report, now);
         view.switching = Switching::after(view.switching.take(), &report, now);
         view.reports.insert(report.instance.clone(), (report, now));
     }
@@ -142,6 +146,23 @@ impl GroupView {
     /// When an instance said last that it receives WAL.
     pub fn streamed_at(&self, instance: &InstanceName) -> Option<Time> {
         self.streamed.get(instance).copied()
+    }
+
+    /// Since when an instance has said without a break that it streams and could take over.
+    pub fn fit_since(&self, instance: &InstanceName) -> Option<Time> {
+        self.fit_since.get(instance).copied()
+    }
+
+    fn note_fit(&mut self, report: &Report, now: Time) {
+        let before = self.last_report(&report.instance).map(|(_, at)| at);
+        let heard = before.is_some_and(|at| now < at + FORGET_AFTER);
+        let fit = report.streaming && report.ready && report.trouble.is_empty();
+        if !fit || !heard {
+            self.fit_since.remove(&report.instance);
+        }
+        if fit {
+            self.fit_since.entry(report.instance.clone()).or_insert(now);
+        }
     }
 
     /// Since when the log has named its present primary, as far as this node has looked.

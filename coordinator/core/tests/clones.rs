@@ -5,6 +5,7 @@ use regent_core::command::{Command, Instance, Node, Terms};
 use regent_core::ids::{GroupName, InstanceName, NodeId, RegionName};
 use regent_core::message::{Role, ToAgent, ToWitness};
 use regent_core::state::{Group, State};
+use regent_core::tags::Tags;
 use regent_core::time::Time;
 use std::time::Duration;
 
@@ -13,7 +14,11 @@ fn instance(name: &str) -> InstanceName {
 }
 
 fn place(name: &str, region: &str) -> Instance {
-    Instance { region: RegionName::new(region).expect("as it should be"), address: format!("{name}:5432") }
+    Instance {
+        region: RegionName::new(region).expect("as it should be"),
+        address: format!("{name}:5432"),
+        tags: Tags::default(),
+    }
 }
 
 /// Primary a in east; b and the new n in west; c in the succession.
@@ -34,7 +39,7 @@ fn group() -> Group {
         });
     }
     commands.push(Command::Begin { group: name.clone(), primary: instance("a"), at_unix_ms: 0 });
-    commands.push(Command::SetSystem { group: name.clone(), system_id: 7 });
+    commands.push(Command::SetSystem { group: name.clone(), system_id: 7, timeline_base: 0 });
     commands.iter().for_each(|command| drop(state.apply(command).expect("as it should be")));
     state.groups[&name].clone()
 }

@@ -11,6 +11,7 @@ use regent_core::quorum::Electorate;
 use regent_core::read::{Outcome, decide};
 use regent_core::state::{Applied, Group, MAX_INSTANCES, Rejected, State};
 use regent_core::succession::{desired, why_not};
+use regent_core::tags::Tags;
 use regent_core::time::{Time, outlived};
 use regent_core::view::View;
 use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
@@ -23,6 +24,10 @@ mod confirm;
 mod drain;
 #[path = "rules/switchover.rs"]
 mod switchover;
+#[path = "rules/tags.rs"]
+mod tags;
+#[path = "rules/timeline.rs"]
+mod timeline;
 
 fn instance(name: &str) -> InstanceName {
     InstanceName::new(name).expect("as it should be")
@@ -53,6 +58,7 @@ fn begun() -> State {
         let at = Instance {
             region: RegionName::new(name).expect("as it should be"),
             address: format!("{name}:5432"),
+            tags: Tags::default(),
         };
         commands.push(Command::Register { group: group(), instance: instance(name), at });
     }
@@ -82,7 +88,11 @@ fn a_group_is_never_larger_than_a_message_can_carry() {
     let register = |n: usize| Command::Register {
         group: group(),
         instance: instance(&format!("more-{n}")),
-        at: Instance { region: RegionName::new("a").expect("as it should be"), address: "a:5432".to_owned() },
+        at: Instance {
+            region: RegionName::new("a").expect("as it should be"),
+            address: "a:5432".to_owned(),
+            tags: Tags::default(),
+        },
     };
     let refused = (0..MAX_INSTANCES).find_map(|n| state.apply(&register(n)).err());
     assert_eq!(state.groups[&group()].instances.len(), MAX_INSTANCES);
@@ -249,6 +259,8 @@ fn report(name: &str, number: u64) -> Report {
         trouble: String::new(),
         hand_over: None,
         progress: String::new(),
+        through: None,
+        warning: String::new(),
         kernel_fence: KernelFence::Off,
     }
 }

@@ -8,6 +8,7 @@ use regent_core::command::{Command, Instance, Node, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, RegionName};
 use regent_core::message::{Role, ToAgent, ToWitness};
 use regent_core::state::{Applied, Rejected, State};
+use regent_core::tags::Tags;
 use regent_core::tail::{TAILS_KEPT, Tail};
 use regent_core::time::Time;
 use std::time::Duration;
@@ -21,7 +22,11 @@ fn group() -> GroupName {
 }
 
 fn place(name: &str) -> Instance {
-    Instance { region: RegionName::new(name).expect("as it should be"), address: format!("{name}:5432") }
+    Instance {
+        region: RegionName::new(name).expect("as it should be"),
+        address: format!("{name}:5432"),
+        tags: Tags::default(),
+    }
 }
 
 fn tail(name: &str, epoch: u64, from: u64) -> Tail {
@@ -49,7 +54,7 @@ fn begun() -> State {
     let register = |name| Command::Register { group: group(), instance: instance(name), at: place(name) };
     commands.extend(["a", "b"].map(register));
     commands.push(Command::Begin { group: group(), primary: instance("b"), at_unix_ms: 0 });
-    commands.push(Command::SetSystem { group: group(), system_id: 7 });
+    commands.push(Command::SetSystem { group: group(), system_id: 7, timeline_base: 0 });
     commands.iter().for_each(|command| drop(state.apply(command).expect("as it should be")));
     state
 }

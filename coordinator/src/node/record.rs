@@ -58,6 +58,7 @@ mod tests {
     use regent_core::ids::{GroupName, InstanceName, NodeId, RegionName, Revision};
     use regent_core::quorum::Electorate;
     use regent_core::state::{Group, MAX_INSTANCES, MAX_WITNESSES};
+    use regent_core::tags::Tags;
     use regent_core::vote::{Reason, Vote};
     use std::collections::BTreeMap;
     use std::time::Duration;
@@ -71,6 +72,8 @@ mod tests {
             since: Epoch(1),
             offered: 0,
             mode_since: Revision(0),
+            tightened: Revision(0),
+            offered_under: Revision(0),
             succession: Vec::new(),
             electorate: [NodeId(1)].into(),
             former_electorate: None,
@@ -79,6 +82,7 @@ mod tests {
             first: None,
             instances: BTreeMap::new(),
             system_id: None,
+            timeline_base: 0,
             history: Vec::new(),
         }
     }
@@ -143,6 +147,12 @@ mod tests {
         let at = Instance {
             region: RegionName::new(long('r', 0)).unwrap(),
             address: format!("{}:65535", long('h', 0).repeat(4)),
+            tags: Tags {
+                no_promote: true,
+                priority: u32::MAX,
+                no_load_balance: true,
+                replicate_from: Some(instance(&names[0])),
+            },
         };
         let electorate: Electorate = (1..=MAX_WITNESSES as u64).map(|id| NodeId(u64::MAX - id)).collect();
         let group = Group {

@@ -9,6 +9,7 @@ use regent_core::message::KernelFence;
 use regent_core::replication::{Mode, Policy};
 use regent_core::state::{Group, State};
 use regent_core::succession::{lag_bytes, why_not};
+use regent_core::tags::unheeded;
 use regent_core::time::Time;
 use regent_core::view::GroupView;
 use regent_proto::api::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching};
@@ -161,6 +162,7 @@ impl Look<'_> {
             why_not: why_not.unwrap_or_default(),
             trouble: report.map_or(String::new(), |report| report.trouble.clone()),
             progress: fresh.map_or(String::new(), |report| report.progress.clone()),
+            through: fresh.and_then(|report| report.through.clone()),
         }
     }
 
@@ -172,12 +174,14 @@ impl Look<'_> {
         match forecast(self.group, self.view(), region, primary_region, self.now) {
             Some(known) => {
                 let (heir, ms) = (&known.heir, known.outage.as_millis());
-                let words = match known.lost_bytes {
-                    0 => format!("{heir} would take over in about {ms} ms, losing nothing known"),
-                    bytes => {
-                        format!("{heir} would take over in about {ms} ms, losing about {bytes} bytes of WAL")
+                let loss = match (known.lost_bytes, known.rpo) {
+                    (_, Some(rpo)) => {
+                        format!("losing at most what was acknowledged in the last {} ms", rpo.as_millis())
                     }
+                    (0, None) => "losing nothing known".to_owned(),
+                    (bytes, None) => format!("losing about {bytes} bytes of WAL"),
                 };
+                let words = format!("{heir} would take over in about {ms} ms, {loss}");
                 Forecast { heir: Some(known.heir), outage: known.outage, lost_bytes: known.lost_bytes, words }
             }
             None => Forecast {
@@ -212,18 +216,25 @@ impl Look<'_> {
         for (report, _) in reports.filter(|(report, _)| !report.trouble.is_empty()) {
             troubles.push(format!("{}: {}", report.instance, report.trouble));
         }
+        let fresh = self.view().all_fresh(self.group, self.now);
+        for report in fresh.filter(|report| !report.warning.is_empty()) {
+            troubles.push(format!("{}: {}", report.instance, report.warning));
+        }
+        for name in self.group.instances.keys() {
+            troubles.extend(unheeded(self.group, name).map(|why| format!("{name}: {why}")));
+        }
         troubles
     }
 
-    /// What keeps `sync` from being what it says.
+    /// What keeps the mode from being what it says.
     fn unconfirmed(&self) -> Option<String> {
         let terms = &self.group.terms;
         let (asked, there) = (terms.mode.count(), self.group.succession.len());
-        if there >= asked && (asked == 0 || self.group.offered > 0) {
+        if there >= asked && (asked == 0 || self.group.in_force()) {
             return None;
         }
-        Some(match (self.group.offered, there, terms.policy) {
-            (0, ..) => {
+        Some(match (self.group.in_force(), there, terms.policy) {
+            (false, ..) => {
                 format!("{} is not in force yet: the primary has still to say who confirms", terms.mode)
             }
             (_, 0, Policy::Block) => "commits wait: no standby confirms them".to_owned(),

@@ -8,7 +8,8 @@ use tonic::{Code, Status};
 
 fn hello(cluster: &str) -> AgentMessage {
     let (group, instance, region) = ("g".into(), "a".into(), "r1".into());
-    let hello = Hello { cluster: cluster.into(), group, instance, region, address: "a:5432".into() };
+    let hello =
+        Hello { cluster: cluster.into(), group, instance, region, address: "a:5432".into(), tags: None };
     AgentMessage { message: Some(Said::Hello(hello)) }
 }
 

@@ -110,6 +110,8 @@ pub struct InstanceStatus {
     pub trouble: String,
     /// How far a long task of its agent is, in words; empty when none is under way.
     pub progress: String,
+    /// From which other standby it receives instead of from the primary, if it does.
+    pub through: Option<InstanceName>,
 }
 
 /// What would happen if a primary died now.

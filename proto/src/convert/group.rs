@@ -6,6 +6,7 @@ use super::field::{
     real_electorate, real_epoch, required, revision, span,
 };
 use super::field::{micros, number};
+use super::status::somebody;
 use super::tail::tails;
 use super::vote::{ids, reason, texts};
 use crate::v1;
@@ -14,6 +15,7 @@ use regent_core::ids::{InstanceName, Position};
 use regent_core::quorum::Electorate;
 use regent_core::replication::{Mode, Policy, Unknown};
 use regent_core::state::{Change, Group, HISTORY_LENGTH};
+use regent_core::tags::Tags;
 use std::collections::{BTreeMap, HashMap};
 
 impl From<Terms> for v1::Terms {
@@ -97,6 +99,7 @@ impl From<Group> for v1::Group {
             name: name.into(),
             region: at.region.into(),
             address: at.address,
+            tags: wire_tags(at.tags),
         };
         v1::Group {
             name: group.name.into(),
@@ -115,6 +118,9 @@ impl From<Group> for v1::Group {
             history: group.history.into_iter().map(Into::into).collect(),
             offered: group.offered,
             mode_since: group.mode_since.0,
+            tightened: group.tightened.0,
+            offered_under: group.offered_under.0,
+            timeline_base: group.timeline_base,
         }
     }
 }
@@ -138,6 +144,8 @@ impl TryFrom<v1::Group> for Group {
             succession: names("succession", group.succession)?,
             offered: group.offered,
             mode_since: revision("mode_since", group.mode_since)?,
+            tightened: revision("tightened", group.tightened)?,
+            offered_under: revision("offered_under", group.offered_under)?,
             electorate: real_electorate("electorate", group.electorate)?,
             former_electorate: optional_electorate("former_electorate", group.former_electorate)?,
             desired_electorate: optional_electorate("desired_electorate", group.desired_electorate)?,
@@ -145,6 +153,7 @@ impl TryFrom<v1::Group> for Group {
             first: optional_name("first", group.first)?,
             instances: instances(group.instances)?,
             system_id: group.system_id,
+            timeline_base: group.timeline_base,
             history: history(group.history)?,
         })
     }
@@ -164,6 +173,7 @@ fn instances(list: Vec<v1::Instance>) -> Result<BTreeMap<InstanceName, Instance>
             let at = Instance {
                 region: name("instances.region", one.region)?,
                 address: address("instances.address", one.address)?,
+                tags: tags(one.tags)?,
             };
             Ok((name("instances.name", one.name)?, at))
         })
@@ -172,6 +182,26 @@ fn instances(list: Vec<v1::Instance>) -> Result<BTreeMap<InstanceName, Instance>
         return Ok(map);
     }
     Err(ConvertError::new("instances", "distinct names", format!("{} repeated", count - map.len())))
+}
+
+/// None where nothing is wanted, so that the message is as it was before there were any.
+pub(super) fn wire_tags(tags: Tags) -> Option<v1::Tags> {
+    (!tags.is_plain()).then(|| v1::Tags {
+        no_promote: tags.no_promote,
+        priority: tags.priority,
+        no_load_balance: tags.no_load_balance,
+        replicate_from: tags.replicate_from.map(Into::into).unwrap_or_default(),
+    })
+}
+
+pub(super) fn tags(wire: Option<v1::Tags>) -> Result<Tags, ConvertError> {
+    let Some(wire) = wire else { return Ok(Tags::default()) };
+    Ok(Tags {
+        no_promote: wire.no_promote,
+        priority: wire.priority,
+        no_load_balance: wire.no_load_balance,
+        replicate_from: somebody("tags.replicate_from", wire.replicate_from)?,
+    })
 }
 
 fn history(list: Vec<v1::Change>) -> Result<Vec<Change>, ConvertError> {

@@ -4,7 +4,9 @@ use super::field::{
     ConvertError, address, epoch, filled, fitting, micros, name, names, optional_name, real_epoch, required,
     revision, span, text,
 };
+use super::group::{tags, wire_tags};
 use super::hand_over::{asked_of, hand_over};
+use super::status::somebody;
 use super::tail;
 use super::vote::{reason, role};
 use crate::v1;
@@ -39,6 +41,7 @@ pub fn agent_message(cluster: &str, message: ToWitness) -> v1::AgentMessage {
             instance: instance.into(),
             region: at.region.into(),
             address: at.address,
+            tags: wire_tags(at.tags),
         }),
         ToWitness::Report(report) => Said::Report((*report).into()),
         ToWitness::Release(release) => Said::Release(release.into()),
@@ -70,7 +73,11 @@ fn later(message: ToWitness) -> FromAgent {
 
 fn greeting(hello: v1::Hello) -> Result<FromAgent, ConvertError> {
     let cluster = Some(filled("cluster", hello.cluster)?);
-    let at = Instance { region: name("region", hello.region)?, address: address("address", hello.address)? };
+    let at = Instance {
+        region: name("region", hello.region)?,
+        address: address("address", hello.address)?,
+        tags: tags(hello.tags)?,
+    };
     let group = name("group", hello.group)?;
     let instance = name("instance", hello.instance)?;
     Ok(FromAgent { cluster, message: ToWitness::Hello { group, instance, at } })
@@ -99,6 +106,8 @@ impl From<Report> for v1::Report {
             trouble: fitting(report.trouble),
             hand_over: report.hand_over.map(Into::into),
             progress: fitting(report.progress),
+            through: report.through.map(Into::into).unwrap_or_default(),
+            warning: fitting(report.warning),
             kernel_fence: wire_fence(report.kernel_fence),
         }
     }
@@ -131,30 +140,36 @@ impl TryFrom<v1::Report> for Report {
                 .map(|progress| Progress::try_from(progress).map_err(|error| error.within("hand_over")))
                 .transpose()?,
             progress: text("progress", report.progress)?,
+            through: somebody("through", report.through)?,
+            warning: text("warning", report.warning)?,
             kernel_fence: kernel_fence(report.kernel_fence)?,
         })
     }
 }
 
 fn wire_fence(fence: KernelFence) -> Option<v1::KernelFence> {
-    match fence {
-        KernelFence::Off => None,
-        KernelFence::Armed => Some(v1::KernelFence { armed: true, why_not: String::new() }),
-        KernelFence::NotArmed(why) => Some(v1::KernelFence { armed: false, why_not: fitting(why) }),
-    }
+    let (armed, why_not) = match fence {
+        KernelFence::Off => return None,
+        KernelFence::Ready => (false, None),
+        KernelFence::Armed => (true, None),
+        KernelFence::NotArmed(why) => (false, Some(fitting(why))),
+    };
+    Some(v1::KernelFence { armed, why_not })
 }
 
 fn kernel_fence(fence: Option<v1::KernelFence>) -> Result<KernelFence, ConvertError> {
-    Ok(match fence {
-        None => KernelFence::Off,
-        Some(fence) if fence.armed => KernelFence::Armed,
-        Some(fence) => KernelFence::NotArmed(text("why_not", fence.why_not)?),
+    let Some(v1::KernelFence { armed, why_not }) = fence else { return Ok(KernelFence::Off) };
+    Ok(match why_not {
+        _ if armed => KernelFence::Armed,
+        None => KernelFence::Ready,
+        Some(why) => KernelFence::NotArmed(text("why_not", why)?),
     })
 }
 
 impl From<Offer> for v1::Offer {
     fn from(offer: Offer) -> v1::Offer {
-        v1::Offer { version: offer.version, members: offer.members.into_iter().map(Into::into).collect() }
+        let members = offer.members.into_iter().map(Into::into).collect();
+        v1::Offer { version: offer.version, members, tightened: offer.tightened.0 }
     }
 }
 
@@ -162,7 +177,8 @@ impl TryFrom<v1::Offer> for Offer {
     type Error = ConvertError;
     fn try_from(offer: v1::Offer) -> Result<Offer, ConvertError> {
         let members = names("offer.members", offer.members)?;
-        Ok(Offer { version: offer.version, members: members.into_iter().collect() })
+        let tightened = revision("offer.tightened", offer.tightened)?;
+        Ok(Offer { version: offer.version, members: members.into_iter().collect(), tightened })
     }
 }
 

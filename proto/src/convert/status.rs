@@ -48,7 +48,7 @@ pub fn regions(field: &str, list: Vec<String>) -> Result<Vec<RegionName>, Conver
 }
 
 /// An empty name stands for nobody.
-fn somebody(field: &str, text: String) -> Result<Option<InstanceName>, ConvertError> {
+pub(super) fn somebody(field: &str, text: String) -> Result<Option<InstanceName>, ConvertError> {
     (!text.is_empty()).then(|| name(field, text)).transpose()
 }
 
@@ -134,6 +134,7 @@ impl From<InstanceStatus> for v1::InstanceStatus {
             why_not: instance.why_not,
             trouble: instance.trouble,
             progress: instance.progress,
+            through: text_of(instance.through),
         }
     }
 }
@@ -157,6 +158,7 @@ impl TryFrom<v1::InstanceStatus> for InstanceStatus {
             why_not: wire.why_not,
             trouble: wire.trouble,
             progress: wire.progress,
+            through: somebody("through", wire.through)?,
         })
     }
 }

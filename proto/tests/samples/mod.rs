@@ -12,6 +12,7 @@ use regent_core::message::{
 use regent_core::quorum::Electorate;
 use regent_core::replication::{Mode, Offer, Policy};
 use regent_core::state::{Change, Group};
+use regent_core::tags::Tags;
 use regent_core::tail::Tail;
 use regent_core::vote::{Certificate, Reason, Vote};
 use std::time::Duration;
@@ -33,7 +34,17 @@ pub fn address() -> impl Strategy<Value = String> {
 }
 
 pub fn instance() -> impl Strategy<Value = Instance> {
-    (region(), address()).prop_map(|(region, address)| Instance { region, address })
+    (region(), address(), tags()).prop_map(|(region, address, tags)| Instance { region, address, tags })
+}
+
+fn tags() -> impl Strategy<Value = Tags> {
+    let said = (any::<bool>(), any::<u32>(), any::<bool>(), option::of(instance_name()));
+    said.prop_map(|(no_promote, priority, no_load_balance, replicate_from)| Tags {
+        no_promote,
+        priority,
+        no_load_balance,
+        replicate_from,
+    })
 }
 
 fn distinct_names() -> impl Strategy<Value = Vec<InstanceName>> {
@@ -127,8 +138,9 @@ pub fn report() -> impl Strategy<Value = Report> {
     let who = (group_name(), instance_name(), seq(), role(), position());
     let epochs = (option::of(epoch()), any_epoch(), any_epoch(), any_epoch(), any_epoch());
     let flags = any::<(bool, bool, bool, bool, Option<u64>, u32)>();
-    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), kernel_fence()).prop_map(
-        |(who, epochs, flags, trouble, hand_over, offer, kernel_fence)| {
+    let rest = (option::of(instance_name()), kernel_fence());
+    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), rest).prop_map(
+        |(who, epochs, flags, trouble, hand_over, offer, (through, kernel_fence))| {
             let (group, instance, seq, role, position) = who;
             let (claims, seen, acted, declined, followed) = epochs;
             let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
@@ -151,6 +163,8 @@ pub fn report() -> impl Strategy<Value = Report> {
                 offer,
                 rtt_us,
                 progress: trouble.chars().rev().collect(),
+                warning: trouble.chars().skip(1).collect(),
+                through,
                 trouble,
                 hand_over,
                 kernel_fence,
@@ -160,7 +174,8 @@ pub fn report() -> impl Strategy<Value = Report> {
 }
 
 fn kernel_fence() -> impl Strategy<Value = KernelFence> {
-    prop_oneof![Just(KernelFence::Off), Just(KernelFence::Armed), ".{0,200}".prop_map(KernelFence::NotArmed)]
+    use KernelFence::{Armed, NotArmed, Off, Ready};
+    prop_oneof![Just(Off), Just(Ready), Just(Armed), ".{0,200}".prop_map(NotArmed)]
 }
 
 fn hand_over() -> impl Strategy<Value = HandOver> {
@@ -190,15 +205,24 @@ fn progress() -> impl Strategy<Value = Progress> {
 }
 
 fn offer() -> impl Strategy<Value = Option<Offer>> {
-    let offer = |(version, members): (u64, Vec<InstanceName>)| Offer {
+    let offer = |(version, members, tightened): (u64, Vec<InstanceName>, Revision)| Offer {
         version,
         members: members.into_iter().collect(),
+        tightened,
     };
-    option::of((any::<u64>(), distinct_names()).prop_map(offer))
+    option::of((any::<u64>(), distinct_names(), revision()).prop_map(offer))
 }
 
 fn mode() -> impl Strategy<Value = (Mode, Policy)> {
-    let mode = prop_oneof![Just(Mode::Async), any::<u8>().prop_map(|count| Mode::Sync { count })];
+    let span = prop_oneof![
+        (0..10_000_u64).prop_map(Duration::from_millis),
+        (0..10_000_000_000_u64).prop_map(Duration::from_nanos)
+    ];
+    let mode = prop_oneof![
+        Just(Mode::Async),
+        any::<u8>().prop_map(|count| Mode::Sync { count }),
+        (span, any::<u8>()).prop_map(|(rpo, count)| Mode::Bounded { rpo, count })
+    ];
     (mode, prop::sample::select(vec![Policy::Block, Policy::Degrade]))
 }
 
@@ -348,9 +372,12 @@ pub fn group() -> impl Strategy<Value = Group> {
                 desired_electorate: electorates.2,
                 terms: Terms { ttl, suspicion, mode, max_promotion_lag, policy },
                 mode_since: revision,
+                tightened: revision,
+                offered_under: revision,
                 first,
                 instances: lists.1,
                 system_id,
+                timeline_base: system_id.map_or(0, |id| id as u32),
                 history: lists.2,
             }
         },

@@ -6,8 +6,9 @@ use crate::oath::Opening;
 use crate::words::{group, inst, instance, node as id_of};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note, Task};
 use regent_core::command::Instance;
-use regent_core::ids::{Epoch, InstanceName, NodeId, RegionName};
+use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId, RegionName};
 use regent_core::message::{ToAgent, ToWitness};
+use regent_core::tags::Tags;
 use regent_core::time::Time;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub const NEVER_HANGS: Duration = Duration::from_secs(3_600);
 pub fn identity(at: usize) -> Identity {
     let name = instance(at);
     let region = RegionName::new(name.as_str()).expect("a letter is a valid name");
-    let place = Instance { region, address: format!("{name}:5432") };
+    let place = Instance { region, address: format!("{name}:5432"), tags: Tags::default() };
     Identity { group: group(), instance: name, at: place }
 }
 
@@ -42,6 +43,11 @@ impl Play<'_> {
                 Effect::Close => self.close_gate(at),
                 Effect::Send(to, message) => self.host_tells(at, to, message),
                 Effect::Start(task) => begun = Some(task),
+                // All others have everything: see `Postgres::standbys`.
+                Effect::Ask(Some(of)) => {
+                    self.host_steps(at, Event::Reached { instance: of.instance, flushed: Lsn(0) });
+                }
+                Effect::Ask(None) => {}
                 Effect::Note(note) => self.host_notes(at, &note),
             }
         }

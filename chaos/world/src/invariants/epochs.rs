@@ -1,5 +1,5 @@
 //! S2: one epoch has one primary; epochs of a group strictly increase in the log; no agent acts on an epoch below the
-//! highest that it has seen; who opens an epoch opens none that another passed.
+//! highest that it has seen; who opens an epoch opens none that another passed; no two promotions share a timeline.
 
 use super::{Found, HostId, Theorem};
 use regent_core::agent;
@@ -14,6 +14,7 @@ pub struct Epochs {
     logged: BTreeMap<Epoch, HostId>,
     opened: BTreeMap<Epoch, HostId>,
     named: BTreeMap<(NodeId, Epoch), HostId>,
+    timelines: BTreeMap<u32, (Epoch, HostId)>,
 }
 
 impl Epochs {
@@ -53,6 +54,18 @@ impl Epochs {
         let first = *self.named.entry((witness, floor)).or_insert(named);
         found.demand(Theorem::Epochs, first == named, |names| {
             format!("witness {witness} names {} and {} for floor {floor}", names[first], names[named])
+        });
+    }
+
+    /// A Postgres begins a timeline of that number.
+    pub fn began(&mut self, timeline: u32, epoch: Epoch, who: HostId, found: &mut Found) {
+        let before = self.timelines.insert(timeline, (epoch, who));
+        found.demand(Theorem::Epochs, before.is_none(), |names| {
+            let (earlier, first) = before.unwrap_or_default();
+            format!(
+                "timeline {timeline} is two: that of {} since {earlier}, and that of {} since {epoch}",
+                names[first], names[who]
+            )
         });
     }
 
@@ -137,6 +150,8 @@ mod tests {
             epochs.voted(NodeId(1), Epoch(2), 1, found);
             assert!(epochs.opened(Epoch(2), 1, found));
             epochs.logged(Epoch(2), 1, found);
+            epochs.began(1, Epoch(1), 0, found);
+            epochs.began(2, Epoch(2), 1, found);
         });
         assert_eq!(good, 0);
     }
@@ -159,6 +174,10 @@ mod tests {
             assert!(epochs.opened(Epoch(3), 1, found));
             epochs.opened(Epoch(2), 0, found);
         });
+        let twins = broken(|epochs, found| {
+            epochs.began(2, Epoch(2), 1, found);
+            epochs.began(2, Epoch(3), 0, found);
+        });
         let forgets = broken(|_, found| {
             let knew = agent::Durable { acted: Epoch(3), ..agent::Durable::default() };
             agent_persists(0, Some(&knew), &agent::Durable::default(), found);
@@ -168,6 +187,6 @@ mod tests {
             let acts = agent::Durable { acted: Epoch(2), ..knew.clone() };
             agent_persists(0, Some(&knew), &acts, found);
         });
-        assert_eq!([two_owners, two_names, backwards, behind, forgets, released], [1; 6]);
+        assert_eq!([two_owners, two_names, backwards, behind, twins, forgets, released], [1; 7]);
     }
 }

@@ -1,5 +1,7 @@
-//! S4: nothing that was acknowledged while `sync` was in force is ever lost, whoever becomes primary after it. S5, as far
-//! as `async` goes: a change of primary may lose acknowledged writes, but only those at the end of the old primary's timeline that its heir had not received. So every acknowledged write is in the
+//! S4: nothing that was acknowledged while `sync` was in force is ever lost, whoever becomes primary after it. S5: what a
+//! change of primary loses in `bounded` was acknowledged within the bound before the last acknowledgement. Both are one
+//! claim: each acknowledgement settles for good what was acknowledged longer before than the mode lets be missing, which in
+//! `sync` is all, itself included. S5, as far as `async` goes: a change of primary may lose acknowledged writes, but only those at the end of the old primary's timeline that its heir had not received. So every acknowledged write is in the
 //! last primary or in a tail that was left behind, and nobody goes on with a timeline that others have left.
 //!
 //! An heir may have received nothing at all of the primary before it: when that one's region is lost, and the standby that
@@ -8,6 +10,7 @@
 //! had heard for long (`World::judge_choice`).
 
 use super::{Found, HostId, Theorem};
+use crate::clock::MS;
 use crate::postgres::Branch;
 
 /// Some timeline from some position on, given up.
@@ -28,18 +31,25 @@ pub struct Loss {
     lineage: Vec<Branch>,
     left: Vec<Tail>,
     rows: Vec<Row>,
-    /// The writes that may not be lost.
-    kept: Vec<Row>,
+    /// The writes about which the mode promises something, and when each was acknowledged.
+    kept: Vec<(Row, u64)>,
+    /// What was acknowledged until then may not be lost any more.
+    settled: u64,
+    /// When something was acknowledged last.
+    last: u64,
     /// How often an heir brought back what an earlier change had lost.
     pub returns: u64,
 }
 
 impl Loss {
-    /// A write is acknowledged; whether it may never be lost.
-    pub fn acknowledged(&mut self, row: Row, kept: bool) {
+    /// A write is acknowledged; how old what is acknowledged may be and still be lost, if the mode promises that.
+    pub fn acknowledged(&mut self, row: Row, slack: Option<u64>, now: u64) {
         self.rows.push(row);
-        if kept {
-            self.kept.push(row);
+        if let Some(slack) = slack {
+            self.kept.push((row, now));
+            let by_its_clock = slack + slack / 100; // which may be slow
+            self.settled = now.saturating_sub(by_its_clock).max(self.settled);
+            self.last = now;
         }
     }
 
@@ -58,12 +68,18 @@ impl Loss {
             *from = reached.max(*from);
         }
         self.returns += u64::from(returned);
-        let lost = self.kept.iter().find(|row| row.end > reach(lineage, end, &row.branch));
+        let has = |row: &Row| row.end <= reach(lineage, end, &row.branch);
+        let lost = self.kept.iter().find(|(row, at)| *at <= self.settled && !has(row));
         found.demand(Theorem::LossIsAccounted, lost.is_none(), |names| {
-            let Some(Row { branch, end }) = lost else { return String::new() };
-            let timeline = branch.timeline;
-            format!("{} lacks the write at {end} of timeline {timeline}, acknowledged in sync", names[who])
+            let Some((Row { branch, end }, at)) = lost else { return String::new() };
+            let (timeline, age) = (branch.timeline, (self.last - at) / MS);
+            let what = format!("the write at {end} of timeline {timeline}");
+            format!(
+                "{} lacks {what}, acknowledged {age} ms before the last, longer than may be lost",
+                names[who]
+            )
         });
+        self.kept.retain(|(row, _)| has(row)); // what is lost within the bound is lost
         let common = self.lineage.iter().zip(lineage).take_while(|(old, new)| old == new).count();
         let forgets = common == lineage.len() && common < self.lineage.len();
         found.demand(Theorem::LossIsAccounted, !forgets, |names| {
@@ -124,10 +140,10 @@ mod tests {
         let mut loss = Loss::default();
         loss.opened(0, &[branch(1, 0)], 0, found);
         for end in [50, 60, 61, 100] {
-            loss.acknowledged(Row { branch: branch(1, 0), end }, false);
+            loss.acknowledged(Row { branch: branch(1, 0), end }, None, 0);
         }
         loss.opened(1, &[branch(1, 0), branch(2, 60)], 60, found);
-        loss.acknowledged(Row { branch: branch(2, 60), end: 70 }, false);
+        loss.acknowledged(Row { branch: branch(2, 60), end: 70 }, None, 0);
         loss
     }
 
@@ -142,11 +158,28 @@ mod tests {
     fn what_was_acknowledged_in_sync_is_in_every_later_primary() {
         let mut found = found();
         let mut loss = history(&mut found);
-        loss.acknowledged(Row { branch: branch(2, 60), end: 80 }, true);
+        loss.acknowledged(Row { branch: branch(2, 60), end: 80 }, Some(0), 5);
         loss.opened(0, &[branch(1, 0), branch(2, 60), branch(3, 80)], 80, &mut found);
         assert_eq!(found.violations, []);
         loss.opened(1, &[branch(1, 0), branch(2, 60), branch(4, 79)], 79, &mut found);
         assert!(found.violations[0].sentence.contains("lacks the write at 80"), "{:?}", found.violations);
+    }
+
+    #[test]
+    fn what_was_acknowledged_in_bounded_is_lost_only_within_the_bound() {
+        for (end, broken) in [(300, 0), (200, 0), (199, 1)] {
+            let (mut found, mut loss) = (found(), Loss::default());
+            let old = branch(1, 0);
+            loss.opened(0, &[old], 0, &mut found);
+            for (end, at) in [(200, 0), (201, 1), (300, 101)] {
+                loss.acknowledged(Row { branch: old, end }, Some(100), at);
+            }
+            loss.opened(1, &[old, branch(2, end)], end, &mut found);
+            assert_eq!(found.violations.len(), broken, "{:?}", found.violations);
+            // What that change has lost is not held against the next.
+            loss.opened(0, &[old, branch(2, end), branch(3, end)], end, &mut found);
+            assert_eq!(found.violations.len(), broken, "{:?}", found.violations);
+        }
     }
 
     #[test]

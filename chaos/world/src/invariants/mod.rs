@@ -5,6 +5,7 @@
 
 pub mod bounded_queues;
 pub mod epochs;
+pub mod handed_over_whole;
 pub mod heals;
 pub mod hung_gives_up;
 pub mod isolation;
@@ -34,7 +35,7 @@ pub enum Theorem {
     Epochs,
     /// S3.
     PromotedOnlyAfterVotes,
-    /// S4 and S5, as far as `async` goes.
+    /// S4 and S5.
     LossIsAccounted,
     /// S6.
     Watch,
@@ -48,6 +49,8 @@ pub enum Theorem {
     NoNeedlessPromotion,
     /// A primary that commits nothing any more gives its office up.
     HungGivesUp,
+    /// Who takes over in a switchover has everything: it leaves nothing behind.
+    HandedOverWhole,
     /// With the faults over, all is well again within the bound.
     Heals,
     /// Nothing that waits grows without end.
@@ -60,7 +63,7 @@ pub enum Theorem {
 
 impl Theorem {
     /// All but the expectations of scripts.
-    pub const ALL: [Theorem; 13] = [
+    pub const ALL: [Theorem; 14] = [
         Theorem::OneWritablePrimary,
         Theorem::Epochs,
         Theorem::PromotedOnlyAfterVotes,
@@ -71,6 +74,7 @@ impl Theorem {
         Theorem::Isolation,
         Theorem::NoNeedlessPromotion,
         Theorem::HungGivesUp,
+        Theorem::HandedOverWhole,
         Theorem::Heals,
         Theorem::BoundedQueues,
         Theorem::PersistBeforeSend,
@@ -90,6 +94,7 @@ impl fmt::Display for Theorem {
             Theorem::Isolation => "isolation of groups",
             Theorem::NoNeedlessPromotion => "no needless promotion",
             Theorem::HungGivesUp => "who hangs gives up",
+            Theorem::HandedOverWhole => "handed over whole",
             Theorem::Heals => "heals",
             Theorem::BoundedQueues => "bounded queues",
             Theorem::PersistBeforeSend => "persist before send",

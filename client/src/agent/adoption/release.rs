@@ -32,6 +32,10 @@ pub async fn release(config: &Config, sure: bool, tell: &mut dyn FnMut(&str)) ->
         auto.push(("primary_conninfo".to_owned(), upstream));
     }
     if runs {
+        let slots = server.drop_slots().await?;
+        if slots > 0 {
+            tell(&format!("{slots} slots, which kept WAL for the other instances, are dropped"));
+        }
         server.stop_in_order().await?;
         tell("Postgres is stopped");
     }

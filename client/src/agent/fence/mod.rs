@@ -3,18 +3,23 @@
 //! It stands beside the gate and replaces nothing: no promise rests on it, and an agent that cannot arm it says so and goes
 //! on. What it adds is for the case that the gate is not what it should be (another library, a patched server): a primary
 //! whose lease is over does not only not acknowledge, nobody hears it. The kernel closes the port by itself, so it does when
-//! the agent is stopped, hangs, or was killed; established connections are cut as well, and come back by TCP's own
+//! the agent is stopped, hangs, or was killed; established connections fall silent as well, and come back by TCP's own
 //! retransmission when the lease does.
 //!
 //! ```text
-//! table inet regent_GROUP_INSTANCE_PORT
-//!   set guarded   the port, while Postgres is a primary
+//! table inet regent.CLUSTER.GROUP.INSTANCE    from when Postgres is a primary until it is a standby
+//!   set guarded   the port
 //!   set open      the port, with a timeout that is the rest of the lease
 //!   to, from      a packet of the port is dropped that is guarded and not open
 //! ```
 //!
-//! The kernel counts a timeout in its own ticks and rounds it down: it closes some milliseconds early. It does not count time
-//! in suspension, which the gate does.
+//! The kernel is told how long, not until when, and counts in its own ticks, which it rounds down. So `MARGIN` is taken off,
+//! and who was kept waiting for longer than that between looking at the clock and hearing the kernel's answer looks and says
+//! it again. An agent that is stopped just there opens nothing while it is stopped, and corrects itself at once when it goes
+//! on. The kernel does not count time in suspension, which the gate does.
+//!
+//! The deadline is the whole lease's, not the gate's: while a switchover holds commits the gate is opened no further, and the
+//! standbys still have to be sent the last of the WAL.
 //!
 //! A thread of its own does the work, on the last word it was given: the loop that writes the lease to the gate never waits
 //! for the kernel's tables, which others may hold.
@@ -23,14 +28,21 @@ mod netlink;
 
 use super::now;
 use netlink::{Change, Netlink};
+use nix::errno::Errno;
 use regent_core::agent::Event;
 use regent_core::message::{KernelFence, Role};
 use regent_core::time::Time;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How much earlier than the lease's end the kernel closes, so that it is not later.
+const MARGIN: Duration = Duration::from_millis(10);
+/// How long to wait before trying again what did not work.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Whose port it is.
 #[derive(Clone, Debug)]
@@ -65,9 +77,10 @@ impl Fence {
     pub fn new(place: Place) -> Fence {
         let (orders, inbox) = mpsc::channel();
         let standing = Arc::new(Mutex::new(KernelFence::Off));
-        let mut keeper = Keeper { place, netlink: None, standing: standing.clone() };
+        let mut keeper =
+            Keeper { place, netlink: None, tried: None, makeable: false, standing: standing.clone() };
         // Before anything is reported: whether it can be armed is known from the start.
-        keeper.arm();
+        keeper.make();
         let keeper = std::thread::spawn(move || keeper.keep(inbox));
         Fence { wanted: Wanted::default(), orders: Some(orders), standing, keeper: Some(keeper) }
     }
@@ -114,10 +127,33 @@ impl Drop for Fence {
     }
 }
 
+/// Removes the table that an agent before this one left, for one that does not use it: it would stay closed for ever.
+pub fn remove_left(place: &Place) {
+    // An agent that may not look could not have made one either.
+    if let Ok(true) = remove(place) {
+        tracing::info!(table = place.table, "kernel fence: removed what was left of it");
+    }
+}
+
+/// Whether there was a table to remove.
+fn remove(place: &Place) -> io::Result<bool> {
+    let mut netlink = Netlink::open(&place.table, place.port)?;
+    match netlink.change(&[Change::Remove]) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Who talks to the kernel.
 struct Keeper {
     place: Place,
+    /// There while the table is.
     netlink: Option<Netlink>,
+    /// When the table was last to be made.
+    tried: Option<Time>,
+    /// Whether it was.
+    makeable: bool,
     standing: Arc<Mutex<KernelFence>>,
 }
 
@@ -126,58 +162,96 @@ impl Keeper {
         let mut applied = None;
         while let Ok(first) = inbox.recv() {
             let wanted = inbox.try_iter().last().unwrap_or(first);
-            if self.netlink.is_none() {
-                self.arm();
-                applied = None;
-            }
-            if applied == Some(wanted) {
-                continue;
-            }
-            applied = Some(wanted);
-            if let Some(netlink) = &mut self.netlink
-                && let Err(error) = netlink.change(&changes(wanted, now()))
-            {
-                // Somebody may have flushed all tables: the next word makes it anew.
-                self.netlink = None;
-                self.stands(Err(error.to_string()));
+            if applied != Some(wanted) && self.apply(wanted) {
+                applied = Some(wanted);
             }
         }
-        if self.netlink.is_some()
-            && let Err(error) = nft(&format!("delete table inet {}\n", self.place.table))
-        {
-            tracing::warn!(table = self.place.table, error, "the kernel fence's table could not be removed");
-        }
+        self.remove();
     }
 
-    fn arm(&mut self) {
-        let armed = nft(&script(&self.place)).and_then(|()| {
+    /// Whether what is wanted is the case.
+    fn apply(&mut self, wanted: Wanted) -> bool {
+        if !wanted.guarded {
+            return self.remove();
+        }
+        if self.netlink.is_none() && self.tried.is_none_or(|tried| tried + AGAIN <= now()) {
+            self.make();
+        }
+        let Some(netlink) = &mut self.netlink else { return false };
+        let result = guard(netlink, wanted.open_until);
+        if result.is_err() {
+            // Somebody may have flushed all tables: a later word makes it anew.
+            self.netlink = None;
+        }
+        let done = result.is_ok();
+        self.stands(result.map(|()| KernelFence::Armed).map_err(|error| error.to_string()));
+        done
+    }
+
+    fn make(&mut self) {
+        self.tried = Some(now());
+        let made = nft(&script(&self.place)).and_then(|()| {
             Netlink::open(&self.place.table, self.place.port).map_err(|error| error.to_string())
         });
-        self.stands(armed.map(|netlink| self.netlink = Some(netlink)));
+        self.makeable = made.is_ok();
+        match made {
+            Ok(netlink) => {
+                self.netlink = Some(netlink);
+                self.stands(Ok(KernelFence::Ready));
+            }
+            Err(why) => self.stands(Err(why)),
+        }
     }
 
-    fn stands(&self, result: Result<(), String>) {
-        let fence = match result {
-            Ok(()) => KernelFence::Armed,
-            Err(why) => KernelFence::NotArmed(why),
-        };
+    /// By a socket of its own: the table may be there though the last change of it failed.
+    fn remove(&mut self) -> bool {
+        match remove(&self.place) {
+            Ok(_) => {
+                self.netlink = None;
+                if self.makeable {
+                    self.stands(Ok(KernelFence::Ready));
+                }
+                true
+            }
+            Err(error) => {
+                if self.makeable {
+                    self.stands(Err(format!("its table could not be removed: {error}")));
+                }
+                false
+            }
+        }
+    }
+
+    fn stands(&self, result: Result<KernelFence, String>) {
+        let fence = result.unwrap_or_else(KernelFence::NotArmed);
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
         if *standing != fence {
             match &fence {
                 KernelFence::NotArmed(why) => tracing::warn!("kernel fence: not armed: {why}"),
-                _ => tracing::info!(table = self.place.table, "kernel fence: armed"),
+                KernelFence::Armed => tracing::info!(table = self.place.table, "kernel fence: armed"),
+                KernelFence::Off | KernelFence::Ready => tracing::info!("kernel fence: ready for a primary"),
             }
             *standing = fence;
         }
     }
 }
 
-fn changes(wanted: Wanted, now: Time) -> Vec<Change> {
-    let left = u64::try_from(now.until(wanted.open_until).as_millis()).unwrap_or(u64::MAX);
-    match wanted.guarded {
-        false => vec![Change::Unguard],
-        true if left == 0 => vec![Change::Guard, Change::Close],
-        true => vec![Change::Guard, Change::Close, Change::OpenFor { ms: left }],
+/// Keeps the port to the lease.
+fn guard(netlink: &mut Netlink, open_until: Time) -> io::Result<()> {
+    loop {
+        let looked = now();
+        netlink.change(&changes(open_until, looked))?;
+        if now().since(looked) < MARGIN || open_until <= looked {
+            return Ok(());
+        }
+    }
+}
+
+fn changes(open_until: Time, now: Time) -> Vec<Change> {
+    let left = now.until(open_until).saturating_sub(MARGIN);
+    match u64::try_from(left.as_millis()).unwrap_or(u64::MAX) {
+        0 => vec![Change::Guard, Change::Close],
+        ms => vec![Change::Guard, Change::Close, Change::OpenFor { ms }],
     }
 }
 
@@ -207,7 +281,7 @@ fn script(Place { table, address, port: _ }: &Place) -> String {
 
 /// Has `nft` carry a script out, all of it or nothing.
 fn nft(script: &str) -> Result<(), String> {
-    let cannot = |error: std::io::Error| {
+    let cannot = |error: io::Error| {
         let hint = "the package nftables has it; a service's PATH may lack /usr/sbin";
         format!("cannot run nft: {error} ({hint})")
     };

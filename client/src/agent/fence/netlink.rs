@@ -1,5 +1,5 @@
 //! What the agent tells the kernel twenty times a second, as nf_tables' netlink has it: a few changes of two sets, all of them
-//! in one transaction. `nft` could say the same at the price of a process each time; the table is made by it.
+//! in one transaction. `nft` could say the same at the price of a process each time; it makes the table.
 //!
 //! ```text
 //! batch begin | one message a change, each with the table's and the set's name | batch end
@@ -23,6 +23,7 @@ const NFPROTO_INET: u8 = 1;
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
+const DELETE_TABLE: u16 = SUBSYSTEM << 8 | 2;
 const NEW_ELEMENT: u16 = SUBSYSTEM << 8 | 12;
 const DELETE_ELEMENT: u16 = SUBSYSTEM << 8 | 14;
 const REQUEST: u16 = 1;
@@ -35,8 +36,6 @@ const NESTED: u16 = 1 << 15;
 pub(super) enum Change {
     /// The port is guarded.
     Guard,
-    /// It is not.
-    Unguard,
     /// It is closed if it is guarded.
     Close,
     /// After `Close`: it is open for so long.
@@ -44,6 +43,8 @@ pub(super) enum Change {
         /// Milliseconds.
         ms: u64,
     },
+    /// The table is gone.
+    Remove,
 }
 
 /// A socket, and what every message names.
@@ -81,14 +82,14 @@ impl Netlink {
     }
 
     fn encode(&self, change: Change) -> (u16, Vec<u8>) {
+        let mut body = Vec::new();
+        attribute(&mut body, 1, &text(&self.table));
         let (kind, set, element) = match change {
+            Change::Remove => return (DELETE_TABLE, body),
             Change::Guard => (NEW_ELEMENT, "guarded", Some(None)),
-            Change::Unguard => (DELETE_ELEMENT, "guarded", None),
             Change::Close => (DELETE_ELEMENT, "open", None),
             Change::OpenFor { ms } => (NEW_ELEMENT, "open", Some(Some(ms))),
         };
-        let mut body = Vec::new();
-        attribute(&mut body, 1, &text(&self.table));
         attribute(&mut body, 2, &text(set));
         if let Some(timeout_ms) = element {
             let mut one = Vec::new();

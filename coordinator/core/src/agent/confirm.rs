@@ -1,4 +1,4 @@
-//! Whom commits wait for in `sync`: the primary's side of [`crate::replication`], which has the rules and the argument.
+//! Whom commits wait for in `sync` and `bounded`: the primary's side of [`crate::replication`], which has the rules and the argument.
 //!
 //! The set is kept in three places, changed in an order that never lets go too early: durably here, in Postgres's own list
 //! (so that a commit sleeps until it is confirmed), and in the gate (which does the deciding: it acknowledges nothing that
@@ -10,9 +10,12 @@ use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::quorum::is_majority;
 use crate::replication::{Mode, Offer, Policy};
+use crate::state::Group;
+use crate::tags::{never_promoted, priority, upstream_of};
 use crate::time::Time;
 use crate::vote::Certificate;
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -43,6 +46,15 @@ fn bit(place: usize) -> u64 {
     u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).unwrap_or(NOBODY)
 }
 
+/// What the gate asks for before it acknowledges a commit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Asks {
+    /// Of whom: their places.
+    pub confirm: u64,
+    /// What they must have: all that was acknowledged longer ago than this; without it, the commit itself.
+    pub rpo: Option<Duration>,
+}
+
 /// Whom commits wait for, and who is offered for the succession.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct Confirmers {
@@ -52,9 +64,9 @@ pub struct Confirmers {
     pub offer: Offer,
     /// How far the log has to be known before the mode is taken from it: as far as the voters knew it.
     pub known_from: Revision,
-    /// Since which revision the log has been in `sync` without interruption, as far as heard.
+    /// Since which revision the log has not been in `async`, as far as heard.
     pub sync_since: Revision,
-    /// Whether `sync` is in force: not yet when the mode has just become so, and the succession is still that of before.
+    /// Whether who may be named is among them: not yet when the log was in `async` before, and the succession is of then.
     pub in_force: bool,
 }
 
@@ -62,13 +74,15 @@ pub struct Confirmers {
 #[derive(Clone, Hash, Default, Debug)]
 pub(super) struct Confirm {
     /// What the gate was told last.
-    pub asked: Option<u64>,
+    pub asked: Option<Asks>,
     /// From when on the gate surely goes by it.
     since: Option<Time>,
     /// What the primary had flushed at some moment since.
     mark: Option<Lsn>,
     /// Who has flushed that.
     confirmed: BTreeSet<InstanceName>,
+    /// Which tightening of the mode the gate went by when they did.
+    tightened: Revision,
     /// When each standby was seen to receive.
     streamed: BTreeMap<InstanceName, Time>,
     /// Whom the leader left out of the succession, and when that was seen.
@@ -79,9 +93,20 @@ pub(super) struct Confirm {
 
 impl Confirm {
     /// The gate is told. It is certain to go by that when the effects of this step have been carried out.
-    pub fn ask(&mut self, confirm: u64) {
-        if self.asked != Some(confirm) {
-            (self.asked, self.since, self.mark) = (Some(confirm), None, None);
+    pub fn ask(&mut self, asks: Asks) {
+        if self.asked != Some(asks) {
+            (self.asked, self.since, self.mark) = (Some(asks), None, None);
+        }
+    }
+
+    /// The log has been tightened so: what has been confirmed under less counts no more, once the gate goes by it.
+    fn tighten(&mut self, mode: Mode, tightened: Revision) {
+        let slack = |asks: &Asks| asks.rpo.unwrap_or(Duration::ZERO);
+        if self.tightened != tightened && self.asked.as_ref().is_some_and(|asks| slack(asks) <= mode.slack())
+        {
+            self.tightened = tightened;
+            (self.since, self.mark) = (None, None);
+            self.confirmed.clear();
         }
     }
 }
@@ -149,19 +174,19 @@ impl Agent {
 
     /// Looks after the set while in office: lets in, offers, lets go.
     pub(super) fn keep_confirmers(&mut self, now: Time, out: &mut Vec<Effect>) {
+        let known = self.known();
+        let known = known.map(|group| (group.terms.mode, group.mode_since, group.tightened));
+        if let Some((mode, _, tightened)) = known {
+            self.confirm.tighten(mode, tightened);
+        }
         if self.confirm.asked.is_some() && self.confirm.since.is_none() {
             self.confirm.since = Some(now); // the effects of the step that asked have been carried out
         }
-        let known_from = self.durable.confirmers.as_ref().map_or(Revision(0), |of| of.known_from);
-        let known =
-            self.group.as_ref().filter(|group| group.revision >= known_from && self.office().is_some());
-        let Some((mode, sync_since)) = known.map(|group| (group.terms.mode, group.mode_since)) else {
-            return;
-        };
+        let Some((mode, sync_since, _)) = known else { return };
         let before = (self.durable.confirmers.clone(), self.durable.places.len());
         match mode {
             Mode::Async => self.confirm_no_more(),
-            Mode::Sync { count } => {
+            Mode::Sync { count } | Mode::Bounded { count, .. } => {
                 let confirmers = self.durable.confirmers.get_or_insert_default();
                 let unbroken = [sync_since, Revision(0)].contains(&confirmers.sync_since);
                 confirmers.in_force &= unbroken; // else the succession may be that of `async`
@@ -184,6 +209,22 @@ impl Agent {
         }
     }
 
+    /// The log's word, if it reaches as far as the voters knew it.
+    fn known(&self) -> Option<&Group> {
+        let known_from = self.durable.confirmers.as_ref().map_or(Revision(0), |of| of.known_from);
+        self.group.as_ref().filter(|group| group.revision >= known_from && self.office().is_some())
+    }
+
+    /// How old a commit may be that was acknowledged and that they lack. Who does not know the mode behaves as in `sync`,
+    /// and who lets go of them goes on as before until then.
+    pub(super) fn may_lack(&self) -> Option<Duration> {
+        let letting_go = self.durable.confirmers.is_some();
+        match self.known()?.terms.mode {
+            Mode::Async => self.confirm.asked.filter(|_| letting_go).and_then(|asks| asks.rpo),
+            mode => mode.rpo(),
+        }
+    }
+
     /// The mode is `async` again: Postgres is let go of when a majority's word rests on that.
     fn confirm_no_more(&mut self) {
         if self.opened == Epoch(0) || self.is_carried() {
@@ -203,14 +244,18 @@ impl Agent {
         // Nobody is let go of before who is wanted instead is there, or while it is not known yet who comes.
         let new_office = now < self.office_since + LAPSE;
         // Nor of the last when nobody comes instead and commits wait anyway: it has them all, and may be the only heir.
-        let last = wanted.is_empty() && self.blocks();
+        let last = wanted.is_empty() && self.blocks() && self.some_offered_may_follow();
         let settled = ready.len() == wanted.len() && (wanted.len() >= count || !new_office) && !last;
         let Some(confirmers) = &mut self.durable.confirmers else { return };
         confirmers.names.extend(wanted.iter().cloned());
         let there = &confirmers.offer;
-        let members = if settled { ready } else { there.members.union(&ready).cloned().collect() };
-        if members != there.members || (settled && there.version == 0) {
-            confirmers.offer = Offer { version: there.version + 1, members };
+        let members: BTreeSet<_> =
+            if settled { ready } else { there.members.union(&ready).cloned().collect() };
+        let all_do = members.iter().all(|name| has_all(&name));
+        let tightened = if all_do { self.confirm.tightened } else { there.tightened };
+        let anew = settled && there.version == 0 || there.version > 0 && tightened != there.tightened;
+        if anew || members != there.members {
+            confirmers.offer = Offer { version: there.version + 1, members, tightened };
         }
         // Carried, it says that no majority can name an instance any more that is not offered.
         let loose =
@@ -229,7 +274,8 @@ impl Agent {
         streamed.filter(move |(_, at)| now < **at + LAPSE).map(|(name, _)| name)
     }
 
-    /// Who should confirm: the successor of a switchover, those in other regions, then those that do so already, then by name.
+    /// Who should confirm: the successor of a switchover, those in other regions, then by priority, those that do so already,
+    /// then by name. Who may never take over does not.
     fn wanted(&self, count: usize, now: Time) -> BTreeSet<InstanceName> {
         let Some(group) = &self.group else { return BTreeSet::new() };
         let offered = self.durable.confirmers.as_ref().map(|confirmers| &confirmers.offer.members);
@@ -237,12 +283,24 @@ impl Agent {
             let passed = self.confirm.passed_over.get(*name).is_some_and(|at| now < *at + PASSED_OVER);
             let near = group.instances.get(*name).is_some_and(|at| at.region == self.me.at.region);
             let new = !offered.is_some_and(|offered| offered.contains(*name));
-            (self.successor() != Some(*name), passed, near, new, (*name).clone())
+            // It is here only until it can receive from another standby again.
+            let passing = upstream_of(group, name, &self.me.instance).is_some();
+            let rank = Reverse(priority(group, name));
+            (self.successor() != Some(*name), passed, passing, near, rank, new, (*name).clone())
         };
-        let known = |name: &&InstanceName| group.instances.contains_key(*name) && **name != self.me.instance;
+        let known = |name: &&InstanceName| {
+            group.instances.contains_key(*name) && **name != self.me.instance && !never_promoted(group, name)
+        };
         let mut able: Vec<&InstanceName> = self.alive(now).filter(known).collect();
         able.sort_by_key(place);
         able.into_iter().take(count).cloned().collect()
+    }
+
+    /// Whether somebody is offered who may take over, as its tags are now.
+    fn some_offered_may_follow(&self) -> bool {
+        let Some(group) = &self.group else { return true };
+        let offered = self.durable.confirmers.as_ref().map(|confirmers| &confirmers.offer.members);
+        offered.is_none_or(|all| all.is_empty() || all.iter().any(|name| !never_promoted(group, name)))
     }
 
     /// A standby that is offered and that the leader does not put into the succession cannot take over, for a reason that
@@ -271,7 +329,7 @@ impl Agent {
             return;
         }
         let mark = *self.confirm.mark.get_or_insert(seen.position.flushed);
-        let asked = self.confirm.asked.unwrap_or(0);
+        let asked = self.confirm.asked.map_or(0, |asks| asks.confirm);
         for (name, _) in seen.standbys.iter().filter(|(_, flushed)| **flushed >= mark) {
             let place = self.durable.places.iter().position(|placed| placed == name);
             let kept = self.durable.confirmers.as_ref().is_some_and(|of| of.names.contains(name));
@@ -320,7 +378,7 @@ impl Agent {
     /// What the gate must see confirmed. It follows Postgres: until that waits for others, the gate asks for those before.
     pub(super) fn must_confirm(&self) -> u64 {
         match self.confirm.asked {
-            Some(asked) if self.durable.confirmers.is_some() && !self.waits_as_it_must() => asked,
+            Some(asks) if self.durable.confirmers.is_some() && !self.waits_as_it_must() => asks.confirm,
             _ => self.must_wait_for().bits(),
         }
     }

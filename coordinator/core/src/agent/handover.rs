@@ -6,14 +6,40 @@
 //! Calling off needs nobody's consent: until the release is durable this instance is primary and keeps its lease. A
 //! Postgres that did not stop cleanly is started again as the primary it was. Nothing here may release without a clean
 //! stop, nor open a gate: that is `office`.
+//!
+//! # Why nothing is left behind
+//!
+//! A Postgres that stops waits until those who receive from it have flushed everything, but only while they are connected:
+//! a stream that breaks in the last moment makes the stop no less clean. So a clean stop proves nothing of the successor.
+//! What does is its own word: it is asked all the time, over a connection of its own, how far it has flushed, and the
+//! office is given up only when it has said that it has flushed all there is here, which is known once Postgres has
+//! stopped and writes no more. That it speaks of the same log follows from what was seen before commits were held: it
+//! received from this Postgres what was written after the wish, and it could not have turned to anybody else since
+//! without a later epoch, in which this release would be worth nothing. What it has flushed it keeps. A successor that
+//! does not say so in time costs a called off switchover, and no commit.
+//!
+//! # Why the others may be cut off
+//!
+//! Waiting for the farthest standby would be most of the pause, so the streams of all instances but the successor are
+//! ended before Postgres stops. Nothing that was acknowledged depends on them: what is held is not acknowledged, in any
+//! mode; what was acknowledged before was confirmed by all who had to; and the successor has everything, or there is no
+//! release. They get the rest from the new primary, or from this one when all is called off. Should this primary die in
+//! between, who was cut off lacks at most what was written since, as after any death. Whoever receives and is no instance
+//! of the group, an archive or a subscriber, is waited for: nobody here could give it the rest.
+//!
+//! # Every step ends
+//!
+//! A checkpoint and a stop end by themselves once they run; whether they can begin is not certain, for another task may be
+//! under way or fail again and again. So every step has a time after which all is called off.
 
-use super::postgres::Task;
+use super::postgres::{Task, Upstream};
 use super::{Agent, Effect, Note};
 use crate::ids::{InstanceName, Lsn};
 use crate::message::{HandOver, Progress, Role, Step};
 use crate::mutant::{self, Mutant};
 use crate::time::Time;
 use crate::vote::Reason;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A checkpoint that took longer is followed by another: much has become dirty meanwhile.
@@ -24,6 +50,10 @@ const CLOSE: u64 = 16 << 20;
 const NEAR: u64 = 1 << 20;
 /// How long commits wait for the successor to come near, at most: the gate refuses them after a second.
 const HOLD: Duration = Duration::from_millis(500);
+/// How long a successor may take to say that it has everything, from when Postgres has stopped: it was sent it before.
+const CONFIRM: Duration = Duration::from_millis(300);
+/// Beyond the time it was given, what a checkpoint that is under way may take to say that it failed.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A switchover as the primary that hands over sees it.
 #[derive(Clone, Hash, Debug)]
@@ -36,6 +66,10 @@ pub(super) struct HandingOver {
     until: Time,
     /// The successor has to have flushed this: it was written after the wish, so it proves that the stream works.
     proof: Lsn,
+    /// How far it has said itself, since the wish, to have flushed.
+    reached: Lsn,
+    /// All there is here: known once Postgres has stopped.
+    end: Option<Lsn>,
     why: String,
 }
 
@@ -68,7 +102,8 @@ impl Agent {
         out.push(Effect::Note(Note::HandingOver(wish.epoch, wish.to.clone())));
         let until = now + wish.wait;
         let (step, why) = (Step::Checkpoint, String::new());
-        self.hand_over = Some(HandingOver { wish, step, since: now, until, proof: Lsn(0), why });
+        let (proof, reached, end) = (Lsn(0), Lsn(0), None);
+        self.hand_over = Some(HandingOver { wish, step, since: now, until, proof, reached, end, why });
         self.report_at = now;
     }
 
@@ -79,8 +114,34 @@ impl Agent {
             Step::Checkpoint => {
                 Some((Task::Checkpoint { within: now.until(hand_over.until) }, "so that the stop is short"))
             }
-            Step::Stopping => Some((Task::StopCleanly, "handing over")),
+            Step::Stopping => Some((Task::StopFor { without: self.cut_off() }, "handing over")),
             _ => None,
+        }
+    }
+
+    /// Who is not waited for when Postgres stops: the group's instances but the successor.
+    fn cut_off(&self) -> BTreeSet<InstanceName> {
+        let others = self.group.iter().flat_map(|group| group.instances.keys());
+        others.filter(|name| **name != self.me.instance && Some(*name) != self.successor()).cloned().collect()
+    }
+
+    /// Has the successor asked how far it is while a switchover is under way, and nobody else.
+    pub(super) fn keep_asking(&mut self, out: &mut Vec<Effect>) {
+        let address = |name: &InstanceName| Some(self.group.as_ref()?.instances.get(name)?.address.clone());
+        let wanted = self
+            .successor()
+            .and_then(|name| Some(Upstream { instance: name.clone(), address: address(name)? }));
+        if self.asks != wanted {
+            self.asks.clone_from(&wanted);
+            out.push(Effect::Ask(wanted));
+        }
+    }
+
+    /// An instance says how far it has flushed.
+    pub(super) fn reached(&mut self, instance: &InstanceName, flushed: Lsn) {
+        let one = self.hand_over.as_mut().filter(|one| one.step.under_way() && one.wish.to == *instance);
+        if let Some(hand_over) = one {
+            hand_over.reached = hand_over.reached.max(flushed);
         }
     }
 
@@ -113,6 +174,10 @@ impl Agent {
         if self.at(Step::Held) && self.has_come(NEAR) {
             self.begin(Step::Stopping, now);
         }
+        if self.has_everything() {
+            let to = self.successor().cloned();
+            return self.release(to, Reason::Switchover, out);
+        }
         self.lose_patience(now, out);
     }
 
@@ -137,48 +202,95 @@ impl Agent {
         self.handing_over().map(|hand_over| &hand_over.wish.to)
     }
 
-    /// Whether the successor has flushed what was written after the wish, and lacks no more than that of the rest.
+    /// Whether the successor has flushed what was written after the wish, and lacks no more than that of the rest: as
+    /// Postgres here says, and by its own word, without which nothing can be given up in the end.
     fn has_come(&self, lacking: u64) -> bool {
         let Some(hand_over) = self.handing_over() else { return false };
         let flushed = self.postgres.seen.standbys.get(&hand_over.wish.to);
         let end = self.postgres.seen.position.received;
-        flushed.is_some_and(|at| *at >= hand_over.proof && end.0.saturating_sub(at.0) <= lacking)
+        let near = |at: &Lsn| *at >= hand_over.proof && end.0.saturating_sub(at.0) <= lacking;
+        flushed.is_some_and(near) && hand_over.reached >= hand_over.proof
+    }
+
+    /// Whether Postgres has stopped and the successor has said that it has flushed all there is.
+    fn has_everything(&self) -> bool {
+        let Some(hand_over) = self.handing_over() else { return false };
+        let unasked = mutant::on(Mutant::HandsOverUnasked);
+        hand_over.end.is_some_and(|end| hand_over.reached >= end || unasked)
+    }
+
+    /// Whether Postgres is to stay as it stopped until that is known.
+    pub(super) fn rests(&self) -> bool {
+        self.handing_over().is_some_and(|hand_over| hand_over.end.is_some())
     }
 
     fn lose_patience(&mut self, now: Time, out: &mut Vec<Effect>) {
-        let Some(HandingOver { wish, step, since, until, .. }) = self.handing_over() else { return };
+        let Some(HandingOver { wish, step, since, until, end, .. }) = self.handing_over() else { return };
         let limit = match step {
-            Step::CatchUp => *until,
-            Step::Held if !mutant::on(Mutant::HeldForEver) => *since + HOLD,
-            // A checkpoint and a stop end by themselves: each has its own limit.
-            _ => return,
+            // Both end by themselves once they run.
+            Step::Checkpoint if self.postgres.makes_checkpoint() => *until + GRACE,
+            Step::Stopping if self.postgres.stops() => return,
+            Step::Checkpoint | Step::CatchUp => *until,
+            Step::Held if mutant::on(Mutant::HeldForEver) => return,
+            Step::Stopping if end.is_some() => *since + CONFIRM,
+            Step::Held | Step::Stopping => *since + HOLD,
+            Step::Released | Step::CalledOff => return,
         };
-        if now < limit {
+        if now < limit || mutant::on(Mutant::StepWithoutEnd) {
             return;
         }
-        let behind = match self.postgres.seen.standbys.get(&wish.to) {
+        let to = &wish.to;
+        let behind = match step {
+            Step::Checkpoint => format!("no checkpoint was made{}", self.in_the_way()),
+            Step::Stopping if end.is_some() => format!("{to} did not say that it has everything"),
+            Step::Stopping => format!("Postgres could not begin to stop{}", self.in_the_way()),
+            _ => format!("{to} {}", self.lacks()),
+        };
+        let after = match step {
+            Step::Stopping if end.is_some() => format!("{} ms", CONFIRM.as_millis()),
+            Step::Held | Step::Stopping => format!("{} ms of waiting commits", HOLD.as_millis()),
+            _ => format!("{} ms", wish.wait.as_millis()),
+        };
+        let why = format!("{behind} after {after}");
+        self.call_off(why, now, out);
+    }
+
+    /// What the successor still lacks, in words.
+    fn lacks(&self) -> String {
+        let Some(HandingOver { wish, reached, proof, .. }) = self.handing_over() else {
+            return String::new();
+        };
+        match self.postgres.seen.standbys.get(&wish.to) {
             Some(_) if !self.surely_nameable(&wish.to) => "is not in the succession yet".to_owned(),
+            Some(_) if reached < proof => {
+                "does not say how far it is: its Postgres has to let this agent in, as for a rewind"
+                    .to_owned()
+            }
             Some(at) => {
                 format!("lacks {} bytes", self.postgres.seen.position.received.0.saturating_sub(at.0))
             }
             None => "does not stream from it".to_owned(),
-        };
-        let after = match step {
-            Step::Held => format!("{} ms of waiting commits", HOLD.as_millis()),
-            _ => format!("{} ms", wish.wait.as_millis()),
-        };
-        let why = format!("{} {behind} after {after}", wish.to);
-        self.call_off(why, now, out);
+        }
     }
 
-    /// The stop for a switchover has ended. Well: everything it had was sent to its standbys, the office can be given on.
+    fn in_the_way(&self) -> String {
+        match self.trouble() {
+            none if none.is_empty() => String::new(),
+            trouble => format!(" ({trouble})"),
+        }
+    }
+
+    /// The stop for a switchover has ended. Well: then all there is, is known, and the successor has to have it.
     pub(super) fn stopped(&mut self, result: Result<(), String>, now: Time, out: &mut Vec<Effect>) {
-        let Some(to) = self.handing_over().map(|hand_over| hand_over.wish.to.clone()) else { return };
+        let end = self.postgres.seen.position.received;
         match result {
             Err(why) if !mutant::on(Mutant::HandsOverUnsent) => {
                 self.call_off(format!("Postgres did not stop cleanly ({why}) and goes on here"), now, out);
             }
-            _ => self.release(Some(to), Reason::Switchover, out),
+            _ => {
+                let Some(hand_over) = self.hand_over.as_mut() else { return };
+                (hand_over.end, hand_over.since) = (Some(end), now);
+            }
         }
     }
 

@@ -12,6 +12,7 @@
 //!
 //! It needs no network in order to stop being primary: the deadline passes by itself.
 
+mod cascade;
 mod confirm;
 mod durable;
 mod handover;
@@ -19,6 +20,7 @@ mod office;
 mod postgres;
 mod probe;
 mod tails;
+mod timeline;
 
 pub use confirm::{Confirmers, NOBODY, Waits};
 pub use durable::{Decided, Durable};
@@ -26,7 +28,7 @@ pub use postgres::{Observation, OnRewindFailure, Task, Upstream};
 pub use probe::{PROBE_TIMEOUT, Probe};
 
 use crate::command::Instance;
-use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Seq};
+use crate::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Seq};
 use crate::lease::Vouchers;
 use crate::message::{KernelFence, Refusal, Release, Report, Role, ToAgent, ToWitness};
 use crate::mutant::{self, Mutant};
@@ -69,6 +71,13 @@ pub enum Event {
         /// What it came to.
         probe: Probe,
     },
+    /// The instance that is asked (`Effect::Ask`) says how far it has flushed.
+    Reached {
+        /// Which.
+        instance: InstanceName,
+        /// How far.
+        flushed: Lsn,
+    },
     /// Time has passed.
     Wake,
 }
@@ -87,6 +96,8 @@ pub enum Effect {
         /// Who must have flushed a commit before it is acknowledged: a bit for each place in the list that Postgres was
         /// last told to wait for (`Task::Synchronise`); [`NOBODY`] for a place that nobody has.
         confirm: u64,
+        /// In `bounded`: they must have flushed what was acknowledged longer ago than this, instead of the commit itself.
+        rpo: Option<Duration>,
     },
     /// Let no commit pass.
     Close,
@@ -95,6 +106,9 @@ pub enum Effect {
     /// Begin this; its end comes back as `Done`. One at a time, but for a stop at once, which does not wait for a
     /// checkpoint.
     Start(Task),
+    /// Ask the Postgres of that instance every few milliseconds how far it has flushed, until told otherwise, and nobody
+    /// else; each answer is an `Event::Reached`. A question that is answered by an older connection does not count.
+    Ask(Option<Upstream>),
     /// For the audit and the log.
     Note(Note),
 }
@@ -161,6 +175,8 @@ pub struct Agent {
     open_until: Time,
     opened: Epoch,
     hand_over: Option<handover::HandingOver>,
+    /// Who is asked how far it is.
+    asks: Option<Upstream>,
     confirm: confirm::Confirm,
     postgres: postgres::Postgres,
     pulse: probe::Pulse,
@@ -192,6 +208,7 @@ impl Agent {
             open_until: Time(1),
             opened: Epoch(0),
             hand_over: None,
+            asks: None,
             confirm: confirm::Confirm::default(),
             postgres: postgres::Postgres::default(),
             pulse: probe::Pulse::new(now),
@@ -229,10 +246,12 @@ impl Agent {
             Event::Copied(percent) => self.copied(percent),
             Event::Done(task, result) => self.done(task, result, now, &mut out),
             Event::Probed { began, probe } => self.probed(began, probe, now),
+            Event::Reached { instance, flushed } => self.reached(&instance, flushed),
             Event::Wake => {}
         }
         self.take_office(now, &mut out);
         self.go_on_handing_over(now, &mut out);
+        self.keep_asking(&mut out);
         self.keep_confirmers(now, &mut out);
         self.keep_lease(now, &mut out);
         self.drive(now, &mut out);
@@ -425,6 +444,8 @@ impl Agent {
             trouble: self.trouble(),
             hand_over: self.hand_over.as_ref().map(handover::HandingOver::progress),
             progress: self.progress(),
+            through: self.through(),
+            warning: seen.warning.clone(),
             kernel_fence: self.kernel_fence.clone(),
         }
     }

@@ -1,5 +1,6 @@
 //! Being primary: taking office on a decision, keeping the lease, giving it up.
 
+use super::confirm::Asks;
 use super::durable::{Decided, Durable};
 use super::{Agent, Effect, Note};
 use crate::ids::{Epoch, InstanceName};
@@ -130,11 +131,12 @@ impl Agent {
         let ready = primary && self.postgres.seen.gate_armed && !self.holds_commits();
         let ready = ready && (self.opened == epoch || self.waits_as_it_must());
         let Some(deadline) = self.deadline().filter(|deadline| ready && *deadline > now) else { return };
-        let confirm = self.must_confirm();
-        if deadline > self.open_until || self.opened != epoch || self.confirm.asked != Some(confirm) {
+        let asks = Asks { confirm: self.must_confirm(), rpo: self.may_lack() };
+        if deadline > self.open_until || self.opened != epoch || self.confirm.asked != Some(asks) {
             self.open_until = deadline.max(self.open_until);
-            self.confirm.ask(confirm);
-            out.push(Effect::Open { epoch, deadline: self.open_until, confirm });
+            self.confirm.ask(asks);
+            let Asks { confirm, rpo } = asks;
+            out.push(Effect::Open { epoch, deadline: self.open_until, confirm, rpo });
             if self.opened != epoch {
                 self.opened = epoch;
                 out.push(Effect::Note(Note::Opened(epoch)));

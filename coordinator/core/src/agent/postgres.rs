@@ -1,5 +1,6 @@
 //! What the agent does with its Postgres: one table from what is decided and what is seen to the next task.
 
+use super::cascade::Cascade;
 use super::confirm::Waits;
 use super::{Agent, Effect, Note};
 use crate::ids::{Epoch, InstanceName, Lsn, Position};
@@ -8,7 +9,7 @@ use crate::mutant::{self, Mutant};
 use crate::time::Time;
 use crate::vote::Reason;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a standby may try in vain to receive from a new primary before it is taken for diverged and rewound.
@@ -51,6 +52,8 @@ pub struct Observation {
     pub waits: Option<Waits>,
     /// `Role::Refused`: why the directory cannot be used.
     pub trouble: String,
+    /// What an operator should know though it stands in nothing's way: of WAL that is kept for an absent standby.
+    pub warning: String,
 }
 
 impl Default for Observation {
@@ -68,6 +71,7 @@ impl Default for Observation {
             gate_armed: false,
             waits: Some(Waits::default()),
             trouble: String::new(),
+            warning: String::new(),
         }
     }
 }
@@ -113,7 +117,10 @@ pub enum Task {
     /// Start as a standby, of that one if somebody is known.
     StartStandby(Option<Upstream>),
     /// Leave recovery.
-    Promote,
+    Promote {
+        /// The timeline to go on with; none: the one that Postgres chooses.
+        timeline: Option<u32>,
+    },
     /// Let commits wait for these from now on, and no others.
     Synchronise(Waits),
     /// Receive from another instance.
@@ -127,6 +134,11 @@ pub enum Task {
     StopImmediately,
     /// Stop after everything was sent to the standbys.
     StopCleanly,
+    /// The same, for somebody who is to follow: first the streams of these are ended, so that they are not waited for.
+    StopFor {
+        /// Whose.
+        without: BTreeSet<InstanceName>,
+    },
 }
 
 #[derive(Clone, Hash, Debug, Default)]
@@ -146,6 +158,8 @@ pub(super) struct Postgres {
     settled: Option<(Upstream, Epoch)>,
     /// A standby that could not follow: to be rewound.
     strayed: bool,
+    /// How it fares with receiving through another standby.
+    pub cascade: Cascade,
     rewind_failed: bool,
     /// How much of the copy that is made is there, in percent.
     copied: Option<u8>,
@@ -154,6 +168,18 @@ pub(super) struct Postgres {
     /// Made like another since it ran last: to be started as a standby, whatever it was before.
     rewound: bool,
     trouble: String,
+}
+
+impl Postgres {
+    /// Whether a checkpoint is under way.
+    pub fn makes_checkpoint(&self) -> bool {
+        matches!(self.task, Some(Task::Checkpoint { .. }))
+    }
+
+    /// Whether it is being stopped for a planned change.
+    pub fn stops(&self) -> bool {
+        matches!(self.task, Some(Task::StopFor { .. }))
+    }
 }
 
 impl Agent {
@@ -176,6 +202,7 @@ impl Agent {
     }
 
     fn watch_streaming(&mut self, now: Time, out: &mut Vec<Effect>) {
+        self.watch_cascade(now);
         let seen = &self.postgres.seen;
         let upstream = self.upstream();
         let follows = seen.following.is_some() && seen.following == upstream;
@@ -188,6 +215,7 @@ impl Agent {
             self.postgres.streams_since = None;
         } else if now >= *self.postgres.streams_since.get_or_insert(now) + SETTLED {
             self.postgres.settled = self.settles_on();
+            self.postgres.cascade.works();
         }
         let seen = &self.postgres.seen;
         if seen.role == Role::Standby && seen.streaming && follows {
@@ -195,7 +223,8 @@ impl Agent {
             self.postgres.failures = 0;
             self.postgres.rewinds = 0;
             self.postgres.trouble.clear();
-            let epoch = self.durable.seen();
+            // Through another standby it is not known from here how far that one follows: its own reports say so.
+            let epoch = if self.through().is_some() { Epoch(1) } else { self.durable.seen() };
             if self.durable.followed < epoch {
                 self.durable.followed = epoch;
                 out.push(self.persist());
@@ -215,7 +244,7 @@ impl Agent {
         if self.office().is_some() {
             self.office_since = now;
             // A stop that was asked for says itself how it went; any other end, also while handing over, is a death.
-            if self.postgres.task != Some(Task::StopCleanly) {
+            if !self.postgres.stops() {
                 self.release(None, Reason::PostgresDied, out);
             }
         }
@@ -229,7 +258,7 @@ impl Agent {
         let handing_over = self.handing_over().is_some();
         match (&task, result) {
             (Task::Checkpoint { .. }, result) => self.checkpointed(result, now, out),
-            (Task::StopCleanly, result) if handing_over => self.stopped(result, now, out),
+            (Task::StopFor { .. }, result) if handing_over => self.stopped(result, now, out),
             (_, result) => self.ended(task, result, now, out),
         }
     }
@@ -266,7 +295,7 @@ impl Agent {
                 self.postgres.rewind_failed = rewind && self.postgres.rewinds >= REWINDS;
                 let copied = matches!(task, Task::Keep { .. } | Task::Rewind(_) | Task::Clone(_));
                 self.postgres.strayed &= !copied || self.postgres.rewind_failed;
-                if matches!(task, Task::Initialise | Task::StartPrimary | Task::Promote) {
+                if matches!(task, Task::Initialise | Task::StartPrimary | Task::Promote { .. }) {
                     self.release(None, Reason::PostgresDied, out);
                 }
             }
@@ -340,17 +369,31 @@ impl Agent {
         self.pulse_trouble(trouble).unwrap_or_else(|| trouble.clone())
     }
 
-    /// From whom this instance should receive: the decided primary, when it is another.
-    fn upstream(&self) -> Option<Upstream> {
+    /// The decided primary, when it is another.
+    pub(super) fn primary(&self) -> Option<Upstream> {
         let decided = self.durable.decided.as_ref().filter(|decided| decided.primary != self.me.instance)?;
-        let address = self.group.as_ref()?.instances.get(&decided.primary)?.address.clone();
-        Some(Upstream { instance: decided.primary.clone(), address })
+        self.located(&decided.primary)
     }
 
-    /// Whom to copy: a standby of this region that is in the succession, for it streams, before a primary that may be an ocean
-    /// away; after a failure the primary, then that one again.
+    /// An instance, and where it is.
+    pub(super) fn located(&self, instance: &InstanceName) -> Option<Upstream> {
+        let address = self.group.as_ref()?.instances.get(instance)?.address.clone();
+        Some(Upstream { instance: instance.clone(), address })
+    }
+
+    /// From whom this instance should receive: the standby that it shall receive through, if that works, else the primary.
+    fn upstream(&self) -> Option<Upstream> {
+        self.cascades_from().or_else(|| self.primary())
+    }
+
+    /// Whom to copy: the standby that it shall receive through; else one of this region that is in the succession, for it
+    /// streams, before a primary that may be an ocean away; after a failure the primary, then that one again.
     fn nearest(&self, primary: Upstream) -> Upstream {
-        let Some(group) = self.group.as_ref().filter(|_| self.postgres.failures.is_multiple_of(2)) else {
+        let again = self.postgres.failures.is_multiple_of(2);
+        if let Some(wished) = self.wished_upstream().filter(|_| again) {
+            return wished;
+        }
+        let Some(group) = self.group.as_ref().filter(|_| again) else {
             return primary;
         };
         let here = |name: &InstanceName| {
@@ -391,7 +434,7 @@ impl Agent {
         if now < self.postgres.retry_at && task != Task::StopImmediately {
             return;
         }
-        if task == Task::StopCleanly && self.handing_over().is_none() {
+        if task == Task::StopCleanly {
             self.postgres.strayed = true;
         }
         self.postgres.task = Some(task.clone());
@@ -408,7 +451,7 @@ impl Agent {
         if self.hung() {
             return Some((Task::StopImmediately, "commits nothing any more"));
         }
-        if self.office().is_some() {
+        if let Some(office) = self.office() {
             let leased = self.leased(now) || mutant::on(Mutant::PromotesWithoutLease);
             return match seen.role {
                 // Not while commits are held: nothing is acknowledged then, and the stop shall not have to wait.
@@ -416,8 +459,10 @@ impl Agent {
                     Some((Task::Synchronise(self.must_wait_for()), "whom commits wait for has changed"))
                 }
                 Role::Primary => self.task_of_hand_over(now),
-                Role::Standby if leased => Some((Task::Promote, "decided to be primary, and leased")),
-                Role::Stopped if seen.broken => None,
+                Role::Standby if leased => {
+                    Some((self.promotion(office)?, "decided to be primary, and leased"))
+                }
+                Role::Stopped if seen.broken || self.rests() => None,
                 Role::Stopped if leased && seen.was_primary => Some((Task::StartPrimary, "is the primary")),
                 Role::Stopped if leased => Some((Task::StartStandby(None), "is to be promoted")),
                 Role::Preparing if leased && self.blank_group() => {
@@ -426,27 +471,37 @@ impl Agent {
                 _ => None,
             };
         }
-        let Some(upstream) = self.upstream() else { return self.named_anew() };
+        let Some(primary) = self.primary() else { return self.named_anew() };
         match seen.role {
             Role::Primary => Some((Task::StopImmediately, "another is primary")),
             // Until the first primary has made its database there is nothing to copy.
             Role::Preparing if self.blank_group() => None,
-            Role::Preparing => Some((Task::Clone(self.nearest(upstream)), "has no data yet")),
+            Role::Preparing => Some((Task::Clone(self.nearest(primary)), "has no data yet")),
             Role::Stopped if self.halted() => None,
             Role::Stopped if self.not_rewindable() => {
-                Some((Task::Clone(self.nearest(upstream)), "could not be rewound"))
+                Some((Task::Clone(self.nearest(primary)), "could not be rewound"))
             }
             Role::Stopped if seen.was_primary && !self.postgres.rewound => {
-                Some(self.rewind(upstream, "was primary before"))
+                Some(self.rewind(primary, "was primary before"))
             }
-            Role::Stopped if self.postgres.strayed => Some(self.rewind(upstream, "could not follow")),
-            Role::Stopped => Some((Task::StartStandby(Some(upstream)), "is a standby")),
-            Role::Standby if seen.following.as_ref() != Some(&upstream) => {
-                Some((Task::Follow(upstream), "follows the new primary"))
-            }
+            Role::Stopped if self.postgres.strayed => Some(self.rewind(primary, "could not follow")),
+            Role::Stopped => Some((Task::StartStandby(self.upstream()), "is a standby")),
+            Role::Standby if seen.following != self.upstream() => self.follow(primary),
             Role::Standby if self.stray(now) => Some((Task::StopCleanly, "cannot follow: to be rewound")),
             Role::Standby | Role::Refused => None,
         }
+    }
+
+    fn follow(&self, primary: Upstream) -> Option<(Task, &'static str)> {
+        let upstream = self.upstream()?;
+        let why = match &self.postgres.seen.following {
+            _ if upstream != primary => "receives through another standby",
+            Some(before) if self.wished_upstream().as_ref() == Some(before) => {
+                "receives no more through another"
+            }
+            _ => "follows the new primary",
+        };
+        Some((Task::Follow(upstream), why))
     }
 
     fn not_rewindable(&self) -> bool {
@@ -461,7 +516,7 @@ impl Agent {
 
     /// Nothing is rewound before what only this instance has is kept, and known durably.
     fn rewind(&self, to: Upstream, why: &'static str) -> (Task, &'static str) {
-        match self.settles_on().filter(|on| self.postgres.kept.as_ref() != Some(on)) {
+        match self.of_epoch(Some(to.clone())).filter(|on| self.postgres.kept.as_ref() != Some(on)) {
             Some((from, epoch)) if !mutant::on(Mutant::RewoundUnkept) => (Task::Keep { from, epoch }, why),
             _ => (Task::Rewind(to), why),
         }
@@ -485,7 +540,11 @@ impl Agent {
 
     /// The upstream, as the one that it is now.
     fn settles_on(&self) -> Option<(Upstream, Epoch)> {
-        Some((self.upstream()?, self.durable.decided.as_ref()?.since))
+        self.of_epoch(self.upstream())
+    }
+
+    fn of_epoch(&self, from: Option<Upstream>) -> Option<(Upstream, Epoch)> {
+        Some((from?, self.durable.decided.as_ref()?.since))
     }
 
     fn stray(&self, now: Time) -> bool {

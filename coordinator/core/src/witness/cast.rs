@@ -113,7 +113,8 @@ impl Seat {
         };
         let owner = self.heard.get(&basis.owner).map(|heard| &heard.report);
         let turned = |name: &&InstanceName| {
-            self.hears(name, now).is_some_and(|report| has_turned(report, basis.since, owner))
+            let reported = |name: &InstanceName| self.heard.get(name).map(|heard| &heard.report);
+            self.hears(name, now).is_some_and(|report| has_turned(report, basis.since, owner, reported))
         };
         let mut able = basis.rest.iter().filter(fit);
         let first = able.clone().find(turned).or_else(|| able.next());

@@ -1,4 +1,4 @@
-//! `sync`: who enters the succession, whom a primary waits for, and when it lets go.
+//! `sync` and `bounded`: who enters the succession, whom a primary waits for, and when it lets go.
 
 use super::*;
 use regent_core::agent::{NOBODY, Probe, Waits};
@@ -16,8 +16,11 @@ fn set_mode(state: &mut State, mode: Mode) -> Result<Applied, Rejected> {
 
 fn set(state: &mut State, succession: &[&str], offer: Option<(u64, &[&str])>) -> Result<Applied, Rejected> {
     let Group { epoch, revision, .. } = state.groups[&group()];
-    let offer =
-        offer.map(|(version, members)| Offer { version, members: names(members).into_iter().collect() });
+    let offer = offer.map(|(version, members)| Offer {
+        version,
+        members: names(members).into_iter().collect(),
+        tightened: state.groups[&group()].tightened,
+    });
     state.apply(&Command::SetSuccession {
         group: group(),
         epoch,
@@ -52,7 +55,75 @@ fn a_mode_that_cannot_be_kept_is_refused_with_the_range() {
         let why = set_mode(&mut state, Mode::Sync { count }).expect_err("out of range").to_string();
         assert!(why.contains(range), "{why}");
     }
+    let ms = Duration::from_millis;
+    for (rpo, count, range) in [
+        (ms(9), 1, "rpo must be between 10ms and 60s, got 9ms"),
+        (ms(60_001), 1, "rpo must be between 10ms and 60s, got 60001ms"),
+        (ms(100), 3, "so a bounded count must be between 1 and 2, got 3"),
+        (ms(100), 0, "bounded count must be between 1 and 15"),
+    ] {
+        let why = set_mode(&mut state, Mode::Bounded { rpo, count }).expect_err("out of range").to_string();
+        assert!(why.contains(range), "{why}");
+    }
     assert_eq!(state, before);
+}
+
+#[test]
+fn a_mode_is_read_as_it_is_written() {
+    for (text, shown) in [
+        ("async", "async"),
+        ("sync", "sync 1"),
+        ("sync 2", "sync 2"),
+        ("bounded", "bounded 100ms"),
+        ("bounded 100ms 1", "bounded 100ms"),
+        ("bounded 2000ms 2", "bounded 2s 2"),
+        ("bounded 10500000ns", "bounded 10500000ns"),
+    ] {
+        let mode: Mode = text.parse().expect(text);
+        assert_eq!(mode.to_string(), shown);
+        assert_eq!(shown.parse::<Mode>().expect(shown), mode);
+    }
+    for strange in
+        ["bounded 100", "bounded 1 1", "bounded 100ms x", "bounded 100ms 1 1", "bounded -1ms", "async 1"]
+    {
+        let why = strange.parse::<Mode>().expect_err(strange).to_string();
+        assert!(why.contains("bounded 100ms") && why.contains(strange), "{why}");
+    }
+}
+
+/// What is told to people: `sync` after `bounded` is in force when all have confirmed under it.
+#[test]
+fn a_tighter_mode_is_in_force_by_an_offer_that_was_made_under_it() {
+    let mut state = begun();
+    let bounded = |ms| Mode::Bounded { rpo: Duration::from_millis(ms), count: 1 };
+    let in_force = |state: &State| state.groups[&group()].in_force();
+    set_mode(&mut state, bounded(100)).expect("a standby is there");
+    assert!(!in_force(&state));
+    set(&mut state, &["c"], Some((1, &["c"]))).expect("as offered");
+    assert!(in_force(&state));
+    let offered_before = state.groups[&group()].tightened;
+    for (mode, still) in [(bounded(200), true), (bounded(50), false), (Mode::Sync { count: 1 }, false)] {
+        set_mode(&mut state, mode).expect("in range");
+        assert_eq!(in_force(&state), still, "{mode}");
+    }
+    let Group { epoch, revision, offered, .. } = state.groups[&group()];
+    let members = names(&["c"]).into_iter().collect();
+    let late = Offer { version: offered + 1, members, tightened: offered_before };
+    let late = Command::SetSuccession {
+        group: group(),
+        epoch,
+        revision,
+        succession: names(&["c"]),
+        offer: Some(late),
+    };
+    state.apply(&late).expect("who is offered may take over");
+    assert!(!in_force(&state), "but it was confirmed under less");
+    set(&mut state, &["c"], Some((offered + 2, &["c"]))).expect("a later offer of the same");
+    assert!(in_force(&state));
+    set_mode(&mut state, bounded(100)).expect("in range");
+    assert!(in_force(&state), "more than is asked for");
+    set_mode(&mut state, Mode::Async).expect("in range");
+    assert!(!in_force(&state));
 }
 
 /// The agent of instance a, primary of epoch 1 in `sync 1`, its Postgres, and the witnesses that promise to it.
@@ -63,6 +134,7 @@ struct Office {
     now: Time,
     /// What the gate was told last.
     confirm: u64,
+    rpo: Option<Duration>,
 }
 
 impl Office {
@@ -73,7 +145,7 @@ impl Office {
         let at = known.instances[&instance("a")].clone();
         let me = Identity { group: group(), instance: instance("a"), at };
         let (agent, _) = Agent::new(me, None, Time::ZERO);
-        let mut office = Office { agent, seen: primary(), known, now: Time(1), confirm: u64::MAX };
+        let mut office = Office { agent, seen: primary(), known, now: Time(1), confirm: u64::MAX, rpo: None };
         for node in [1, 2] {
             office.agent.step(agent::Event::Linked(NodeId(node)), office.now);
         }
@@ -97,6 +169,7 @@ impl Office {
         self.learn(|known| {
             known.succession = offer.members.iter().cloned().collect();
             known.offered = offer.version;
+            known.offered_under = offer.tightened;
         });
     }
 
@@ -118,8 +191,8 @@ impl Office {
     fn obey(&mut self, effects: Vec<agent::Effect>, applied: [Revision; 2]) {
         for effect in effects {
             let next = match effect {
-                agent::Effect::Open { confirm, .. } => {
-                    self.confirm = confirm;
+                agent::Effect::Open { confirm, rpo, .. } => {
+                    (self.confirm, self.rpo) = (confirm, rpo);
                     continue;
                 }
                 agent::Effect::Start(Task::Synchronise(waits)) => {
@@ -179,7 +252,52 @@ fn a_standby_is_offered_only_when_it_has_what_was_acknowledged_before() {
     office.look(&[("b", 99)], [now; 2]);
     assert_eq!(office.offer(), Offer::default());
     office.look(&[("b", 100)], [now; 2]);
-    assert_eq!(office.offer(), Offer { version: 1, members: names(&["b"]).into_iter().collect() });
+    let members = names(&["b"]).into_iter().collect();
+    assert_eq!(office.offer(), Offer { version: 1, members, tightened: Revision(0) });
+}
+
+/// The gate first; then who may take over says that it has all, also what was acknowledged under less.
+#[test]
+fn a_tighter_mode_is_offered_when_the_gate_goes_by_it_and_all_have_confirmed() {
+    let bounded = |ms| Mode::Bounded { rpo: Duration::from_millis(ms), count: 1 };
+    let mut office = Office::with_b();
+    let before = office.offer();
+    office.learn(|known| known.terms.mode = bounded(100));
+    let now = office.known.revision;
+    office.look(&[("b", 100)], [now; 2]);
+    assert_eq!((office.confirm, office.rpo), (1, Some(Duration::from_millis(100))));
+    assert_eq!(office.offer(), before, "it has all that it had to have, and more");
+
+    office.learn(|known| {
+        known.terms.mode = Mode::Sync { count: 1 };
+        known.tightened = known.revision.next();
+    });
+    let now = office.known.revision;
+    office.look(&[("b", 99)], [now; 2]);
+    assert_eq!((office.confirm, office.rpo), (1, None));
+    assert_eq!(office.offer(), before, "it lacks something that may have been acknowledged");
+    office.look(&[("b", 100)], [now; 2]);
+    let offer = office.offer();
+    assert_eq!((offer.version, &offer.members, offer.tightened), (before.version + 1, &before.members, now));
+}
+
+#[test]
+fn a_bound_is_let_go_of_with_the_last_confirmer() {
+    let mut office = Office::with_b();
+    let rpo = Duration::from_millis(100);
+    office.learn(|known| known.terms.mode = Mode::Bounded { rpo, count: 1 });
+    let before = office.known.revision;
+    office.look(&[("b", 100)], [before; 2]);
+    office.learn(|known| known.terms.mode = Mode::Async);
+    let now = office.known.revision;
+    office.look(&[("b", 100)], [now, before]);
+    assert_eq!(
+        (office.confirm, office.rpo),
+        (1, Some(rpo)),
+        "one witness of three may still name b with another"
+    );
+    office.look(&[("b", 100)], [now; 2]);
+    assert_eq!((office.confirm, office.rpo), (0, None));
 }
 
 #[test]

@@ -26,6 +26,22 @@ fn done(task: Task, result: Result<(), &str>) -> agent::Event {
     agent::Event::Done(task, result.map_err(str::to_owned))
 }
 
+/// b's own word on how far it has flushed.
+fn reached(end: u64) -> agent::Event {
+    agent::Event::Reached { instance: instance("b"), flushed: Lsn(end) }
+}
+
+/// The stop for b: c is not waited for.
+fn stop() -> Task {
+    Task::StopFor { without: [instance("c")].into() }
+}
+
+/// Postgres after a clean stop, with that much in its log.
+fn at_rest(end: u64) -> agent::Event {
+    let position = Position { received: Lsn(end), flushed: Lsn(end), replayed: Lsn(end), timeline: 1 };
+    agent::Event::Observed(Observation { role: Role::Stopped, position, ..primary() })
+}
+
 fn starts(effects: &[agent::Effect]) -> Option<Task> {
     effects.iter().find_map(|effect| match effect {
         agent::Effect::Start(task) => Some(task.clone()),
@@ -60,35 +76,131 @@ fn with_b_behind(bytes: u64) -> (Agent, Vec<agent::Effect>) {
     let effects = agent.step(done(task, Ok(())), Time::ZERO);
     assert!(!closes(&effects), "b has not flushed yet what proves that it receives: {effects:?}");
     let effects = agent.step(seen(100 * MIB + bytes, Some(100 * MIB)), Time::ZERO);
+    assert!(!closes(&effects), "b has not said itself how far it is: {effects:?}");
+    let effects = agent.step(reached(100 * MIB), Time::ZERO);
     (agent, effects)
+}
+
+/// The same, with Postgres stopped 100 bytes later, of which b has said to have that many.
+fn stopped_with_b_at(bytes: u64) -> (Agent, Vec<agent::Effect>) {
+    let (mut agent, effects) = with_b_behind(0);
+    assert_eq!((starts(&effects), closes(&effects)), (Some(stop()), true));
+    assert_eq!(released(&agent.step(reached(100 * MIB + bytes), Time::ZERO)), None);
+    assert_eq!(released(&agent.step(agent::Event::Exited, Time::ZERO)), None);
+    agent.step(at_rest(100 * MIB + 100), Time::ZERO);
+    let effects = agent.step(done(stop(), Ok(())), Time::ZERO);
+    (agent, effects)
+}
+
+/// A lease that outlasts a test.
+fn promised_for_long(agent: &mut Agent, now: Time) -> Vec<agent::Effect> {
+    let promise = ToAgent::Promised {
+        group: group(),
+        epoch: Epoch(1),
+        seq: Seq { incarnation: agent.durable().incarnation, number: 2 },
+        ttl: Duration::from_secs(60),
+        revision: Revision(1),
+    };
+    let heard = |node| agent::Event::Heard(NodeId(node), promise.clone());
+    [1, 2].into_iter().flat_map(|node| agent.step(heard(node), now)).collect()
 }
 
 /// Only a Postgres that stopped cleanly has sent everything: whatever else ends it while it hands over is a death, and
 /// a stop that had to be hard hands nothing over.
 #[test]
 fn the_office_is_handed_over_after_a_clean_stop_only() {
-    let (mut agent, effects) = with_b_behind(0);
-    assert_eq!((starts(&effects), closes(&effects)), (Some(Task::StopCleanly), true));
-    assert_eq!(released(&agent.step(agent::Event::Exited, Time::ZERO)), None);
-    let effects = agent.step(done(Task::StopCleanly, Ok(())), Time::ZERO);
+    let (_, effects) = stopped_with_b_at(100);
     assert_eq!(released(&effects), Some(Reason::Switchover));
+    assert!(effects.contains(&agent::Effect::Ask(None)), "b is asked no more: {effects:?}");
 
     let (mut agent, _) = with_b_behind(0);
     agent.step(agent::Event::Exited, Time::ZERO);
-    let effects = agent.step(done(Task::StopCleanly, Err("had to be hard")), Time::ZERO);
+    let effects = agent.step(done(stop(), Err("had to be hard")), Time::ZERO);
     assert_eq!(released(&effects), None);
     assert!(called_off(&effects).is_some_and(|why| why.contains("had to be hard")), "{effects:?}");
     assert_eq!(starts(&effects), Some(Task::StartPrimary), "it goes on as what it was");
 }
 
+/// A stream that breaks in the last moment makes the stop no less clean: what counts is what the successor says that it
+/// has, of its own. If it does not say so in time, this Postgres goes on as what it was.
+#[test]
+fn a_successor_that_does_not_say_that_it_has_everything_is_handed_nothing() {
+    let (mut agent, effects) = stopped_with_b_at(99);
+    assert_eq!((released(&effects), starts(&effects)), (None, None), "it waits, at rest: {effects:?}");
+    let other = agent::Event::Reached { instance: instance("c"), flushed: Lsn(200 * MIB) };
+    assert_eq!(released(&agent.step(other, Time::ZERO)), None, "c has not been asked for");
+    let effects = agent.step(reached(100 * MIB + 100), Time(299 * MS));
+    assert_eq!(released(&effects), Some(Reason::Switchover), "late, and in time");
+
+    let (mut agent, _) = stopped_with_b_at(99);
+    promised_for_long(&mut agent, Time::ZERO);
+    let effects = agent.step(agent::Event::Wake, Time(300 * MS));
+    let why = "b did not say that it has everything after 300 ms";
+    assert_eq!(
+        (called_off(&effects), starts(&effects)),
+        (Some(why), Some(Task::StartPrimary)),
+        "{effects:?}"
+    );
+    let effects = agent.step(reached(100 * MIB + 100), Time(301 * MS));
+    assert_eq!(released(&effects), None, "what was called off stays so");
+}
+
+/// Whoever cannot be asked would be handed nothing in the end: no commit waits for that.
+#[test]
+fn no_commit_waits_for_a_successor_that_cannot_be_asked() {
+    let (mut agent, task) = asked();
+    agent.step(seen(MIB, Some(MIB)), Time::ZERO);
+    assert!(!closes(&agent.step(done(task, Ok(())), Time::ZERO)));
+    let effects = agent.step(seen(MIB, Some(MIB)), Time(5_001 * MS));
+    assert!(
+        called_off(&effects).is_some_and(|why| why.contains("b does not say how far it is")),
+        "{effects:?}"
+    );
+    assert!(!closes(&effects), "{effects:?}");
+}
+
+/// Somebody has set whom commits wait for, and it cannot be set back: neither the checkpoint nor the stop can begin.
+#[test]
+fn a_step_that_cannot_begin_is_called_off() {
+    let (mut agent, _) = in_office(primary());
+    let set = Some(agent::Waits(vec![Some(instance("c"))]));
+    let other = |at| match seen(MIB, Some(MIB)) {
+        agent::Event::Observed(seen) => {
+            agent::Event::Observed(Observation { waits: set.clone(), at, ..seen })
+        }
+        _ => unreachable!("`seen` is an observation"),
+    };
+    let synchronise = starts(&agent.step(other(Time::ZERO), Time::ZERO)).expect("it is set back");
+    assert!(matches!(synchronise, Task::Synchronise(_)), "{synchronise:?}");
+    agent.step(agent::Event::Heard(NodeId(1), wish(7)), Time::ZERO);
+    let effects = agent.step(done(synchronise, Err("permission denied")), Time::ZERO);
+    assert_eq!((starts(&effects), called_off(&effects)), (None, None), "it may succeed yet: {effects:?}");
+    let effects = agent.step(other(Time(5_000 * MS)), Time(5_000 * MS));
+    assert_eq!(called_off(&effects), Some("no checkpoint was made (permission denied) after 5000 ms"));
+    assert!(!closes(&effects), "{effects:?}");
+
+    // The same after the checkpoint: commits wait for no longer than for a successor that falls back.
+    let (mut agent, task) = asked();
+    agent.step(seen(MIB, Some(MIB)), Time::ZERO);
+    agent.step(done(task, Ok(())), Time::ZERO);
+    let synchronise = starts(&agent.step(other(Time::ZERO), Time::ZERO));
+    assert!(matches!(synchronise, Some(Task::Synchronise(_))), "{synchronise:?}");
+    let effects = agent.step(reached(MIB), Time::ZERO);
+    assert_eq!((starts(&effects), closes(&effects)), (None, true), "one task at a time: {effects:?}");
+    let effects = agent.step(agent::Event::Wake, Time(500 * MS));
+    let why = "Postgres could not begin to stop after 500 ms of waiting commits";
+    assert_eq!(called_off(&effects), Some(why), "{effects:?}");
+}
+
 /// A primary that was in office for long, and stops to hand over, is not overdue: it was there all the time.
 #[test]
 fn an_old_primary_that_stops_to_hand_over_names_whom_it_was_asked_to() {
-    let (mut agent, task) = asked();
+    let (mut agent, _) = in_office(primary());
     let later = Time(1_000_000 * MS);
+    let task = starts(&agent.step(agent::Event::Heard(NodeId(1), wish(7)), later)).expect("a checkpoint");
     agent.step(seen(MIB, Some(MIB)), later);
-    let second = starts(&agent.step(done(task, Ok(())), later)).expect("another checkpoint");
-    assert_eq!(starts(&agent.step(done(second, Ok(())), later)), Some(Task::StopCleanly));
+    agent.step(reached(MIB), later);
+    assert_eq!(starts(&agent.step(done(task, Ok(())), later)), Some(stop()));
     let effects = agent.step(agent::Event::Exited, later);
     assert_eq!(released(&effects), None, "{effects:?}");
 }
@@ -103,18 +215,7 @@ fn commits_wait_for_the_successor_only_for_a_moment() {
     let late = Time(501 * MS);
     let effects = agent.step(seen(110 * MIB, Some(100 * MIB)), late);
     assert!(called_off(&effects).is_some_and(|why| why.contains("lacks 10485760 bytes")), "{effects:?}");
-    let promise = ToAgent::Promised {
-        group: group(),
-        epoch: Epoch(1),
-        seq: Seq { incarnation: agent.durable().incarnation, number: 2 },
-        ttl: Duration::from_secs(60),
-        revision: Revision(1),
-    };
-    let mut effects = Vec::new();
-    for node in [1, 2] {
-        effects.extend(agent.step(agent::Event::Heard(NodeId(node), promise.clone()), late));
-    }
-    assert!(opens(&effects), "{effects:?}");
+    assert!(opens(&promised_for_long(&mut agent, late)), "{effects:?}");
     // The leader, which has not heard of it, asks once more for the same; a new wish is another matter.
     let again = agent.step(agent::Event::Heard(NodeId(1), wish(7)), late);
     assert_eq!(starts(&again), None);
@@ -144,8 +245,9 @@ fn a_long_checkpoint_is_followed_by_another() {
     let effects = agent.step(done(task, Ok(())), Time(1_500 * MS));
     let second = starts(&effects).expect("another begins");
     assert_eq!(second, Task::Checkpoint { within: WAIT - Duration::from_millis(1_500) });
+    agent.step(reached(MIB), Time(1_600 * MS));
     let effects = agent.step(done(second, Ok(())), Time(1_600 * MS));
-    assert_eq!(starts(&effects), Some(Task::StopCleanly));
+    assert_eq!(starts(&effects), Some(stop()));
 }
 
 /// Who has been overtaken is stopped at once, whatever a checkpoint still has to write.

@@ -114,7 +114,11 @@ async fn speak(
     let Ok(answer) = client.attend(ReceiverStream::new(said)).await else { return };
     let mut answers = answer.into_inner();
     let place = 1 + u32::from(instance.as_str().as_bytes()[0] - b'a');
-    let at = Instance { region: format!("r{place}").parse().unwrap(), address: format!("{instance}:5432") };
+    let at = Instance {
+        region: format!("r{place}").parse().unwrap(),
+        address: format!("{instance}:5432"),
+        tags: Default::default(),
+    };
     let hello = ToWitness::Hello { group: group(), instance: instance.clone(), at };
     if say.send(agent_message("test", hello)).await.is_err() {
         return;
@@ -210,6 +214,8 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         trouble: String::new(),
         hand_over: None,
         progress: String::new(),
+        through: None,
+        warning: String::new(),
         kernel_fence: KernelFence::Off,
     }
 }
