@@ -95,6 +95,11 @@ fn table_is_there() -> bool {
     Command::new("nft").args(["list", "table", "inet", TABLE]).output().unwrap().status.success()
 }
 
+fn is_guarded() -> bool {
+    let set = Command::new("nft").args(["list", "set", "inet", TABLE, "guarded"]).output().unwrap();
+    String::from_utf8_lossy(&set.stdout).contains("elements")
+}
+
 /// An agent that renews its lease for ever, in a process that can be stopped.
 struct StandIn(Child);
 
@@ -121,6 +126,14 @@ impl Drop for StandIn {
     }
 }
 
+/// Leaves what an agent leaves that was killed while it was armed, after the end of its lease.
+fn killed_agent_of(port: u16) {
+    let agent = StandIn::of(port);
+    until("the stand-in has armed it", is_guarded);
+    drop(agent);
+    std::thread::sleep(LEASE); // nothing can be waited for: a port that does not answer may be a slow one
+}
+
 /// No test, but what `StandIn` runs.
 #[test]
 fn stand_in() {
@@ -143,7 +156,7 @@ fn a_stopped_agents_port_is_closed_by_the_kernel_when_the_lease_ends_and_open_ag
         let mut before = connected(port);
         assert!(answers(&mut before));
         let agent = StandIn::of(port);
-        until("the stand-in has armed it", table_is_there);
+        until("the stand-in has armed it", is_guarded);
         until("it is open", || answers(&mut before));
 
         agent.signal(Signal::SIGSTOP);
@@ -167,10 +180,7 @@ fn what_a_killed_agent_leaves_stays_closed_until_the_next_one_has_a_lease_or_a_s
     alone(|| {
         let port = echo();
         let mut client = connected(port);
-        let killed = StandIn::of(port);
-        until("the stand-in has armed it", table_is_there);
-        until("it is open", || answers(&mut client));
-        drop(killed);
+        killed_agent_of(port);
         until("the lease has ended", || !answers(&mut client));
 
         let mut next = Fence::new(place(port));
@@ -198,10 +208,7 @@ fn an_agent_that_has_no_fence_removes_what_one_before_it_left() {
     alone(|| {
         let port = echo();
         let mut client = connected(port);
-        let killed = StandIn::of(port);
-        until("the stand-in has armed it", table_is_there);
-        until("it is open", || answers(&mut client));
-        drop(killed);
+        killed_agent_of(port);
         until("the lease has ended", || !answers(&mut client));
         remove_left(&place(port));
         assert!(!table_is_there());

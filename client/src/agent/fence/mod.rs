@@ -77,8 +77,7 @@ impl Fence {
     pub fn new(place: Place) -> Fence {
         let (orders, inbox) = mpsc::channel();
         let standing = Arc::new(Mutex::new(KernelFence::Off));
-        let mut keeper =
-            Keeper { place, netlink: None, tried: None, makeable: false, standing: standing.clone() };
+        let mut keeper = Keeper { place, netlink: None, failed: None, standing: standing.clone() };
         // Before anything is reported: whether it can be armed is known from the start.
         keeper.make();
         let keeper = std::thread::spawn(move || keeper.keep(inbox));
@@ -150,10 +149,8 @@ struct Keeper {
     place: Place,
     /// There while the table is.
     netlink: Option<Netlink>,
-    /// When the table was last to be made.
-    tried: Option<Time>,
-    /// Whether it was.
-    makeable: bool,
+    /// Since when it is known that the table cannot be made, if it could not be.
+    failed: Option<Time>,
     standing: Arc<Mutex<KernelFence>>,
 }
 
@@ -174,7 +171,7 @@ impl Keeper {
         if !wanted.guarded {
             return self.remove();
         }
-        if self.netlink.is_none() && self.tried.is_none_or(|tried| tried + AGAIN <= now()) {
+        if self.netlink.is_none() && self.failed.is_none_or(|failed| failed + AGAIN <= now()) {
             self.make();
         }
         let Some(netlink) = &mut self.netlink else { return false };
@@ -189,11 +186,10 @@ impl Keeper {
     }
 
     fn make(&mut self) {
-        self.tried = Some(now());
         let made = nft(&script(&self.place)).and_then(|()| {
             Netlink::open(&self.place.table, self.place.port).map_err(|error| error.to_string())
         });
-        self.makeable = made.is_ok();
+        self.failed = made.is_err().then(now);
         match made {
             Ok(netlink) => {
                 self.netlink = Some(netlink);
@@ -208,13 +204,13 @@ impl Keeper {
         match remove(&self.place) {
             Ok(_) => {
                 self.netlink = None;
-                if self.makeable {
+                if self.failed.is_none() {
                     self.stands(Ok(KernelFence::Ready));
                 }
                 true
             }
             Err(error) => {
-                if self.makeable {
+                if self.failed.is_none() {
                     self.stands(Err(format!("its table could not be removed: {error}")));
                 }
                 false
