@@ -142,7 +142,7 @@ struct Common {
     /// How often
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     trials: u16,
-    /// When commits are acknowledged: async, sync or with how many that confirm: 'sync 2', or bounded: 'bounded 100ms'
+    /// When commits are acknowledged: async, sync or quorum, or with how many that confirm: 'sync 2', or bounded: 'bounded 100ms'
     #[arg(long, default_value = "async")]
     mode: Mode,
     #[command(flatten)]

@@ -57,12 +57,13 @@
 #include "utils/guc.h"
 
 /*
- * Only Port.sock is wanted from here, its first field.  With these two defined
- * the header wants Kerberos' and OpenSSL's headers on every build machine.
+ * Only Port.sock and Port.application_name are wanted from here, which come
+ * before whatever depends on these two.  With them defined the header wants Kerberos' and OpenSSL's headers on every build machine.
  */
 #undef ENABLE_GSS
 #undef USE_OPENSSL
 #include "libpq/libpq-be.h"
+#include "libpq/auth.h"
 
 #if PG_VERSION_NUM < 130000
 #error "regent_gate needs PostgreSQL 13 or later"
@@ -77,6 +78,9 @@ PG_MODULE_MAGIC;
 #define LEASE_FILE_SIZE 4096
 #define LEASE_MAGIC UINT64CONST(0x31544147544e4752) /* "RGNTGAT1" */
 
+#define MOST_PLACES 55
+#define COUNT_SHIFT 56
+
 typedef struct Lease
 {
 	uint64		magic;
@@ -84,8 +88,11 @@ typedef struct Lease
 	uint64		deadline_ns;	/* CLOCK_BOOTTIME; 0 = closed */
 	uint64		rpo_ns;			/* 0 or UINT64_MAX: a commit must be confirmed itself */
 	uint64		opened_by;		/* incarnation of the agent */
-	uint64		confirm;		/* bit n: the standby at place n + 1 has to confirm */
-	char		reserved[LEASE_FILE_SIZE - 48];
+	uint64		confirm;		/* bit n: the standby at place n counts; from COUNT_SHIFT on how many, 0 = all */
+	uint64		confirm_too;	/* likewise; both have to be satisfied, 0 = nobody */
+	uint64		unused;
+	uint64		places[MOST_PLACES];	/* FNV-1a of the name of whose the place is; 0 = nobody's yet */
+	char		reserved[LEASE_FILE_SIZE - 64 - 8 * MOST_PLACES];
 } Lease;
 
 StaticAssertDecl(offsetof(Lease, epoch) == 8, "lease layout: epoch");
@@ -93,6 +100,8 @@ StaticAssertDecl(offsetof(Lease, deadline_ns) == 16, "lease layout: deadline");
 StaticAssertDecl(offsetof(Lease, rpo_ns) == 24, "lease layout: rpo");
 StaticAssertDecl(offsetof(Lease, opened_by) == 32, "lease layout: opened by");
 StaticAssertDecl(offsetof(Lease, confirm) == 40, "lease layout: confirm");
+StaticAssertDecl(offsetof(Lease, confirm_too) == 48, "lease layout: confirm, too");
+StaticAssertDecl(offsetof(Lease, places) == 64, "lease layout: places");
 StaticAssertDecl(sizeof(Lease) == LEASE_FILE_SIZE, "lease layout: size");
 
 /*
@@ -262,10 +271,35 @@ lease_epoch(void)
 
 /* ---------- the standbys' confirmation ---------- */
 
-static uint64
-lease_confirm(void)
+typedef struct Asked
 {
-	return lease == NULL ? 0 : __atomic_load_n(&lease->confirm, __ATOMIC_ACQUIRE);
+	uint64		first;
+	uint64		second;
+} Asked;
+
+/*
+ * The second word is read first: the agent copies it to the first before it
+ * clears it, so that whatever is read was asked for at some moment meanwhile.
+ */
+static Asked
+lease_asked(void)
+{
+	Asked		asked = {0, 0};
+
+	if (lease != NULL)
+	{
+		asked.second = __atomic_load_n(&lease->confirm_too, __ATOMIC_SEQ_CST);
+		asked.first = __atomic_load_n(&lease->confirm, __ATOMIC_SEQ_CST);
+	}
+	return asked;
+}
+
+static bool
+still_asks(Asked before)
+{
+	Asked		now = lease_asked();
+
+	return now.first == before.first && now.second == before.second;
 }
 
 /* The bound, or 0 where a commit must be confirmed itself. No agent asks for one below a millisecond. */
@@ -278,50 +312,162 @@ lease_rpo_ns(void)
 }
 
 /*
- * Up to where have all standbys that the agent names flushed the WAL?  As far as
- * it goes when it names none, nowhere when one of them is not there.
+ * Who streams: by which name each WAL sender was called when it was connected.
  *
- * Postgres has waited for them already, by synchronous_standby_names.  This does
- * not rely on that: the wait may have been cancelled, which Postgres takes for
- * an acknowledgement; a process may go by a list of before the last reload; and
- * a standby that has WAL of another timeline says, in the moment before it
- * learns so, that it has flushed more than was ever sent to it.
- *
- * A place in the list is never given to another standby, so the place that a
- * WAL sender has says whose it is, whichever list it goes by.
+ * WalSnd has the process and how far it is, but no name; and its place in
+ * synchronous_standby_names is the same for all in a list of "any".  So every
+ * WAL sender writes itself down here before it has a WalSnd, and is struck off
+ * after it has none.
+ */
+typedef struct Caller
+{
+	pg_atomic_uint64 pid;			/* 0 = free; written after the name */
+	pg_atomic_uint64 name;			/* FNV-1a */
+} Caller;
+
+static Caller *callers = NULL;
+static Caller *own_call = NULL;
+static ClientAuthentication_hook_type prev_ClientAuthentication = NULL;
+
+/* Not a process; taken, but its name is not there yet. */
+#define BEING_WRITTEN PG_UINT64_MAX
+
+static uint64
+fnv1a(const char *text)
+{
+	uint64		hash = UINT64CONST(0xcbf29ce484222325);
+
+	for (; *text != '\0'; text++)
+		hash = (hash ^ (unsigned char) *text) * UINT64CONST(0x00000100000001b3);
+	return hash;
+}
+
+static void
+strike_off(int code, Datum arg)
+{
+	if (own_call != NULL)
+		pg_atomic_write_u64(&own_call->pid, 0);
+	own_call = NULL;
+}
+
+/* Who cannot be written down is never seen to confirm: that is on the safe side. */
+static void
+gate_ClientAuthentication(Port *port, int status)
+{
+	if (prev_ClientAuthentication)
+		prev_ClientAuthentication(port, status);
+	if (!am_walsender || status != STATUS_OK || port->application_name == NULL || own_call != NULL)
+		return;
+	for (int i = 0; i < max_wal_senders; i++)
+	{
+		uint64		nobody = 0;
+
+		if (!pg_atomic_compare_exchange_u64(&callers[i].pid, &nobody, BEING_WRITTEN))
+			continue;
+		own_call = &callers[i];
+		on_shmem_exit(strike_off, (Datum) 0);
+		pg_atomic_write_u64(&own_call->name, fnv1a(port->application_name));
+		pg_write_barrier();
+		pg_atomic_write_u64(&own_call->pid, (uint64) MyProcPid);
+		return;
+	}
+}
+
+/* The place of the standby that this WAL sender serves; MOST_PLACES if it has none. */
+static int
+place_of(pid_t pid)
+{
+	for (int i = 0; i < max_wal_senders; i++)
+	{
+		uint64		name;
+
+		if (pg_atomic_read_u64(&callers[i].pid) != (uint64) pid)
+			continue;
+		pg_read_barrier();
+		name = pg_atomic_read_u64(&callers[i].name);
+		for (int place = 0; place < MOST_PLACES; place++)
+			if (__atomic_load_n(&lease->places[place], __ATOMIC_ACQUIRE) == name)
+				return place;
+	}
+	return MOST_PLACES;
+}
+
+/*
+ * Up to where is the WAL flushed at all that a word asks for, or at as many of
+ * them?  As far as it goes when it asks for nobody.
  */
 static XLogRecPtr
-confirmed_by_all(uint64 asked)
+reached(uint64 word, const XLogRecPtr *by)
 {
-	XLogRecPtr	by[64] = {InvalidXLogRecPtr};
-	XLogRecPtr	all = PG_UINT64_MAX;
+	uint64		asked = word & ((UINT64CONST(1) << COUNT_SHIFT) - 1);
+	uint64		needed = word >> COUNT_SHIFT;
+	XLogRecPtr	best = InvalidXLogRecPtr;
 
-	if (asked == 0)
-		return all;
+	if (word == 0)
+		return PG_UINT64_MAX;
+	/* The furthest place that as many have passed is where one of them is. */
+	for (int place = 0; place <= MOST_PLACES; place++)
+	{
+		uint64		there = 0;
+		uint64		all = 0;
+
+		if ((asked & (UINT64CONST(1) << place)) == 0)
+			continue;
+		for (int other = 0; other <= MOST_PLACES; other++)
+		{
+			if ((asked & (UINT64CONST(1) << other)) == 0)
+				continue;
+			all++;
+			there += by[other] >= by[place] ? 1 : 0;
+		}
+		if (there >= (needed == 0 ? all : needed))
+			best = Max(best, by[place]);
+	}
+	return best;
+}
+
+/*
+ * Up to where have those flushed the WAL for whose confirmation the agent asks?
+ *
+ * Postgres has waited for about as many already, by synchronous_standby_names.
+ * This does not rely on that: the wait may have been cancelled, which Postgres
+ * takes for an acknowledgement; a process may go by a list of before the last
+ * reload; and a standby that has WAL of another timeline says, in the moment
+ * before it learns so, that it has flushed more than was ever sent to it.
+ */
+static XLogRecPtr
+confirmed_by(Asked asked)
+{
+	/* The last is for the place that nobody has. */
+	XLogRecPtr	by[MOST_PLACES + 1] = {InvalidXLogRecPtr};
+	XLogRecPtr	first;
+	XLogRecPtr	second;
+
+	if (asked.first == 0 && asked.second == 0)
+		return PG_UINT64_MAX;
 	for (int i = 0; i < max_wal_senders; i++)
 	{
 		WalSnd	   *sender = &WalSndCtl->walsnds[i];
 		XLogRecPtr	flushed = InvalidXLogRecPtr;
 		XLogRecPtr	sent = InvalidXLogRecPtr;
-		int			place = 0;
+		pid_t		pid = 0;
+		int			place;
 
 		SpinLockAcquire(&sender->mutex);
 		if (sender->pid != 0)
 		{
 			flushed = sender->flush;
 			sent = sender->sentPtr;
-			place = sender->sync_standby_priority;
+			pid = sender->pid;
 		}
 		SpinLockRelease(&sender->mutex);
-		if (place >= 1 && place <= 63 && flushed <= sent)
-			by[place - 1] = Max(by[place - 1], flushed);
+		place = pid == 0 || flushed > sent ? MOST_PLACES : place_of(pid);
+		if (place < MOST_PLACES)
+			by[place] = Max(by[place], flushed);
 	}
-	for (int place = 0; place < 64; place++)
-	{
-		if (asked & (UINT64CONST(1) << place))
-			all = Min(all, by[place]);
-	}
-	return all;
+	first = reached(asked.first, by);
+	second = reached(asked.second, by);
+	return Min(first, second);
 }
 
 /* What the session asked for, whatever its commit was given instead. */
@@ -418,8 +564,8 @@ acknowledge_within_bound(XLogRecPtr end)
 {
 	for (;;)
 	{
-		uint64		asked = lease_confirm();
-		XLogRecPtr	confirmed = confirmed_by_all(asked);
+		Asked		asked = lease_asked();
+		XLogRecPtr	confirmed = confirmed_by(asked);
 		bool		still_asked;
 		bool		allowed = false;
 		uint64		now;
@@ -428,7 +574,7 @@ acknowledge_within_bound(XLogRecPtr end)
 		LWLockAcquire(bound->lock, LW_EXCLUSIVE);
 		now = boottime_ns();
 		rpo = lease_rpo_ns();
-		still_asked = asked == lease_confirm();
+		still_asked = still_asks(asked);
 		if (still_asked && rpo != 0 && now != PG_UINT64_MAX)
 		{
 			allowed = confirmed >= acknowledged_before_bound(lease_epoch(), rpo, now);
@@ -473,7 +619,7 @@ is_confirmed(XLogRecPtr end)
 	if (lease_rpo_ns() != 0)
 		return acknowledge_within_bound(end);
 	acknowledge_unnoted();
-	return session_level() < SYNCHRONOUS_COMMIT_REMOTE_FLUSH || confirmed_by_all(lease_confirm()) >= end;
+	return session_level() < SYNCHRONOUS_COMMIT_REMOTE_FLUSH || confirmed_by(lease_asked()) >= end;
 }
 
 /* ---------- waiting, refusing, severing ---------- */
@@ -496,7 +642,7 @@ errdetail_no_lease(bool confirmed)
 		return errdetail("Commits that were acknowledged more than " UINT64_FORMAT " ms ago are not confirmed by every standby that may take over from this server.",
 						 lease_rpo_ns() / NS_PER_MS);
 	if (now < deadline && !confirmed)
-		return errdetail("Not every standby has confirmed it that may take over from this server.");
+		return errdetail("Not every standby has confirmed it that has to, or not as many as have to.");
 	if (now < deadline)
 		return errdetail("A lease of epoch " UINT64_FORMAT " is there now.", lease_epoch());
 	return errdetail("The lease of epoch " UINT64_FORMAT " ended " UINT64_FORMAT " ms ago.",
@@ -820,6 +966,7 @@ request_shmem(void)
 		prev_shmem_request();
 #endif
 	RequestAddinShmemSpace(add_size(MAXALIGN(sizeof(Counters)), MAXALIGN(sizeof(Bound))));
+	RequestAddinShmemSpace(mul_size(max_wal_senders, sizeof(Caller)));
 	RequestNamedLWLockTranche("regent_gate", 1);
 }
 
@@ -837,6 +984,12 @@ startup_shmem(void)
 		pg_atomic_init_u64(&counters->waits, 0);
 		pg_atomic_init_u64(&counters->refused, 0);
 		pg_atomic_init_u64(&counters->severed, 0);
+	}
+	callers = ShmemInitStruct("regent_gate callers", mul_size(max_wal_senders, sizeof(Caller)), &found);
+	for (int i = 0; !found && i < max_wal_senders; i++)
+	{
+		pg_atomic_init_u64(&callers[i].pid, 0);
+		pg_atomic_init_u64(&callers[i].name, 0);
 	}
 	bound = ShmemInitStruct("regent_gate_bound", sizeof(Bound), &found);
 	if (!found)
@@ -900,5 +1053,7 @@ _PG_init(void)
 	ExecutorRun_hook = gate_ExecutorRun;
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = gate_ProcessUtility;
+	prev_ClientAuthentication = ClientAuthentication_hook;
+	ClientAuthentication_hook = gate_ClientAuthentication;
 	RegisterXactCallback(at_transaction_event, NULL);
 }

@@ -11,9 +11,20 @@
 //!        16  u64  deadline              ns of CLOCK_BOOTTIME; 0 = closed
 //!        24  u64  rpo                   ns; 0 or u64::MAX = a commit must be confirmed itself
 //!        32  u64  opened by             incarnation of the agent that opened the gate
-//!        40  u64  confirm               bit n: the standby at place n + 1 of synchronous_standby_names has to have flushed
-//!        48  ..   zero, up to 4096
+//!        40  u64  confirm               whose flush a commit needs: bit n, below 55, for the standby at place n;
+//!                                       bit 55 for one that nobody is; bits 56 to 63: how many of them, 0 for all
+//!        48  u64  confirm, too          likewise: both have to be satisfied; 0 asks for nobody
+//!        56  u64  zero
+//!        64  u64  who has place 0       64-bit FNV-1a of the instance's name; and so on for 55 places; 0: nobody yet
+//!       504  ..   zero, up to 4096
 //! ```
+//!
+//! A place, once somebody's, is never another's. So a WAL sender is known by the name it was called with, whatever
+//! `synchronous_standby_names` says at the moment, and whatever of it a process has read.
+//!
+//! The two words of confirmation change one after the other, and readers look at them in the reverse order, the second first.
+//! What is in force stands in the first, what shall follow it in the second; then the second is copied to the first, and only
+//! then cleared. So a reader goes by what was asked at some moment while it read, and never by less.
 //!
 //! The gate is open while `now < deadline`. Under an rpo a commit is acknowledged when those who have to confirm have flushed
 //! all that was acknowledged longer ago than that, instead of the commit itself. The words are read and written as single
@@ -33,6 +44,8 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::time::{ClockId, clock_gettime};
+use regent_core::agent::{MOST_PLACES, Words};
+use regent_core::ids::InstanceName;
 use thiserror::Error;
 
 /// The value that says that a commit must be confirmed itself. Not 0, which an older gate would take for closed.
@@ -48,8 +61,10 @@ struct Page {
     deadline: AtomicU64,
     rpo: AtomicU64,
     opened_by: AtomicU64,
-    confirm: AtomicU64,
-    reserved: [u8; SIZE as usize - 48],
+    confirm: [AtomicU64; 2],
+    unused: AtomicU64,
+    places: [AtomicU64; MOST_PLACES],
+    reserved: [u8; SIZE as usize - 64 - 8 * MOST_PLACES],
 }
 
 // The other side of these asserts is in `client/gate/regent_gate.c`.
@@ -59,6 +74,7 @@ const _: () = {
     assert!(std::mem::offset_of!(Page, rpo) == 24);
     assert!(std::mem::offset_of!(Page, opened_by) == 32);
     assert!(std::mem::offset_of!(Page, confirm) == 40);
+    assert!(std::mem::offset_of!(Page, places) == 64);
     assert!(std::mem::size_of::<Page>() == SIZE as usize);
 };
 
@@ -104,8 +120,8 @@ pub struct Lease {
     pub rpo_ns: u64,
     /// The incarnation of the agent that opened the gate last.
     pub opened_by: u64,
-    /// The places of the standbys that have to confirm a commit.
-    pub confirm: u64,
+    /// Whose flush a commit needs.
+    pub confirm: Words,
 }
 
 impl Lease {
@@ -207,9 +223,18 @@ impl LeaseFile {
         self.page().rpo.store(ns, SeqCst);
     }
 
-    /// Lets a commit be acknowledged only when the standbys at these places have flushed it; 0: no standby has to.
-    pub fn set_confirm(&self, places: u64) {
-        self.page().confirm.store(places, SeqCst);
+    /// Says whose the places are. To be called before [`set_confirm`](Self::set_confirm) asks for any of them.
+    pub fn name_places(&self, places: &[InstanceName]) {
+        for (word, name) in self.page().places.iter().zip(places) {
+            word.store(fnv1a(name.as_str()), SeqCst);
+        }
+    }
+
+    /// Lets a commit be acknowledged only when it is flushed where both words ask for it.
+    pub fn set_confirm(&self, words: Words) {
+        let [first, second] = &self.page().confirm;
+        first.store(words.0[0], SeqCst);
+        second.store(words.0[1], SeqCst);
     }
 
     /// Closes the gate. When this returns, every backend that begins a look finds it closed.
@@ -228,7 +253,7 @@ impl LeaseFile {
             rpo_ns: page.rpo.load(SeqCst),
             epoch: page.epoch.load(SeqCst),
             opened_by: page.opened_by.load(SeqCst),
-            confirm: page.confirm.load(SeqCst),
+            confirm: Words([page.confirm[0].load(SeqCst), page.confirm[1].load(SeqCst)]),
         }
     }
 
@@ -257,6 +282,12 @@ impl LeaseFile {
 pub fn boottime_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has had CLOCK_BOOTTIME since 2.6.39");
     now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}
+
+/// The gate computes the same of the name that a standby connects with.
+fn fnv1a(name: &str) -> u64 {
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
 fn first_word(file: &File) -> u64 {

@@ -47,7 +47,9 @@ mod connection;
 mod error;
 mod fault;
 mod leadership;
+mod program;
 mod wire;
+mod work;
 
 pub use connection::Options;
 pub use error::{Error, Tried};

@@ -280,6 +280,7 @@ pub(crate) mod testing {
             basis: known.epoch,
             revision: known.revision,
             electorate: known.electorate.clone(),
+            configuration: None,
             reason: Reason::Silent,
         };
         Certificate::new(vec![vote(1)]).unwrap()

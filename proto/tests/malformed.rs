@@ -26,6 +26,7 @@ fn vote() -> v1::Vote {
         revision: 7,
         electorate: vec![1, 2, 3],
         reason: v1::Reason::Silent.into(),
+        configuration: None,
     }
 }
 
@@ -177,7 +178,12 @@ fn what_a_witness_may_not_say() {
     use v1::witness_message::Message;
     let seq = Some(v1::Seq::default());
     let heard = |refused| v1::WitnessMessage {
-        message: Some(Message::Heard(v1::Heard { group: "orders".into(), seq, refused: Some(refused) })),
+        message: Some(Message::Heard(v1::Heard {
+            group: "orders".into(),
+            seq,
+            refused: Some(refused),
+            promoted: 0,
+        })),
     };
     let young = v1::Refusal { kind: 4, floor: 0, instance: String::new() };
     let bad = |damage: v1::Refusal, words: &str| {
@@ -246,7 +252,7 @@ fn requests_that_cannot_be_meant() {
     refused::<_, NewGroup>(
         new.clone(),
         |n| n.mode = Some("magic".into()),
-        "mode: expected async, or sync with how many confirm: sync 1, got \"magic\"",
+        "mode: expected async, sync or quorum with how many confirm (sync 1), or bounded with the bound (bounded 100ms), got \"magic\"",
     );
     refused::<_, NewGroup>(
         new,

@@ -93,6 +93,9 @@ impl fmt::Display for Letter {
                     }
                     ToAgent::Decline { up_to, .. } => write!(f, "decline everything up to {up_to}"),
                     ToAgent::HandOver { wish, .. } => write!(f, "hand over to {}", inst(&wish.to)),
+                    ToAgent::Detached { instance, position, .. } => {
+                        write!(f, "{} is at {}", inst(instance), position.flushed)
+                    }
                     ToAgent::TailRecorded { from, .. } => write!(f, "the log has what it left at {from}"),
                 }
             }

@@ -34,6 +34,7 @@ impl Postgres {
             was_primary: self.was_primary,
             streaming: self.role == Role::Standby && self.following.is_some(),
             following: self.following.clone(),
+            turned: self.role == Role::Standby && self.following.is_some(),
             broken: false,
             position: Position::default(),
             standbys: self.standbys(),

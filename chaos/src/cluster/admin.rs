@@ -64,8 +64,8 @@ impl View {
             leased: group.leased,
             heir: place(forecast.and_then(|forecast| forecast.heir.as_ref())),
             wanted: match group.group.terms.mode {
-                Mode::Async => REGIONS.len() - 1,
-                mode => mode.count(),
+                Mode::Async | Mode::Quorum { .. } => REGIONS.len() - 1,
+                Mode::Sync { count } | Mode::Bounded { count, .. } => usize::from(count),
             },
             successors: standbys().filter(|one| one.place.is_some()).count(),
             streaming: standbys().filter(|one| streams(one)).count(),

@@ -24,7 +24,8 @@ impl Level for Worlds {
 
     fn catch(&self, mutant: Option<Mutant>) -> anyhow::Result<Option<Caught>> {
         // Faults close together in a small world find most: it comes first of each number, what takes longest last.
-        let profiles = ["small", "sync", "bounded", "swarm", "leaderless", "calm", "isolation", "failover"];
+        let profiles =
+            ["small", "sync", "quorum", "bounded", "swarm", "leaderless", "calm", "isolation", "failover"];
         let profiles: Vec<Profile> = profiles.into_iter().filter_map(Profile::named).collect();
         let worlds: Vec<(Profile, u64)> =
             (0..SEEDS).flat_map(|seed| profiles.iter().map(move |profile| (profile.clone(), seed))).collect();

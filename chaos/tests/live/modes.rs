@@ -1,9 +1,10 @@
-//! A running group changes its mode, and keeps what `sync` promises.
+//! A running group changes its mode, and each mode keeps what it promises.
 
 use anyhow::ensure;
 use regent_chaos::cluster::topology::{GROUP, REGIONS};
 use regent_chaos::history::Outcome;
 use regent_chaos::invariants::lost_within;
+use regent_chaos::workload::Workload;
 use std::time::Duration;
 
 use super::stage::{HOME, Stage, play};
@@ -27,17 +28,29 @@ fn a_running_group_changes_its_mode_and_in_sync_loses_nothing_with_its_region() 
         ensure!(stage.cluster.postmaster(HOME)? == postmaster, "a change restarted Postgres");
         ensure!(stage.failed() == failed, "a change cost a client an error: {:?}", stage.last_failure());
 
-        let lost = stage.lost();
-        let timeline = stage.history.newest_timeline();
-        stage.cluster.kill_region(HOME)?;
-        stage.successor(timeline).await?;
-        let log = stage.keep_log(HOME)?;
-        stage.account_for(timeline, &log)?;
-        stage.cluster.restore_region(HOME)?;
-        stage.judge(writing).await?;
-        ensure!(stage.lost() == lost, "{} acknowledged rows were lost in sync", stage.lost() - lost);
+        stage.loses_nothing_with_its_region(writing).await?;
 
         stage.is_well("sync is in force again").await?;
+        stage.regent_ends(0, &["group", "set", GROUP, "--mode", "async"])?;
+        stage.is_well("async again").await
+    });
+}
+
+/// The heir asks the other standby where it is, and only then is promoted.
+#[test]
+fn in_quorum_nothing_is_lost_with_a_region() {
+    play(async |stage| {
+        let refused =
+            stage.regent_ends(2, &["group", "set", GROUP, "--mode", "quorum", "--quorum-count", "3"])?;
+        ensure!(refused.contains("has 2 standbys"), "{refused}");
+        stage.regent_ends(0, &["group", "set", GROUP, "--mode", "quorum"])?;
+        stage.is_well("quorum").await?;
+        let writing = stage.start_writing().await?;
+        for region in REGIONS {
+            stage.written("writes go on", 20, |write| write.client == region).await?;
+        }
+        stage.loses_nothing_with_its_region(writing).await?;
+        stage.is_well("quorum is in force again").await?;
         stage.regent_ends(0, &["group", "set", GROUP, "--mode", "async"])?;
         stage.is_well("async again").await
     });
@@ -75,6 +88,19 @@ fn in_bounded_what_is_lost_with_a_region_is_younger_than_the_bound() {
 }
 
 impl Stage {
+    /// The primary's region is killed under writers and comes back, and every acknowledged row is there.
+    async fn loses_nothing_with_its_region(&mut self, writing: Workload) -> anyhow::Result<()> {
+        let (lost, timeline) = (self.lost(), self.history.newest_timeline());
+        self.cluster.kill_region(HOME)?;
+        self.successor(timeline).await?;
+        let log = self.keep_log(HOME)?;
+        self.account_for(timeline, &log)?;
+        self.cluster.restore_region(HOME)?;
+        self.judge(writing).await?;
+        ensure!(self.lost() == lost, "{} acknowledged rows were lost", self.lost() - lost);
+        Ok(())
+    }
+
     /// Waits until the command finds nothing wrong with the group.
     async fn is_well(&self, what: &str) -> anyhow::Result<()> {
         let well = || self.regent(&["status", GROUP]).is_ok_and(|status| status.status.success());

@@ -9,7 +9,7 @@ use crate::postgres::Postgres;
 use crate::process::Process;
 use crate::words::{inst, node};
 use crate::world::{Proc, Settings, World};
-use regent_core::agent::{Agent, Identity};
+use regent_core::agent::{Agent, Identity, Words};
 use regent_core::command::{self, Instance};
 use regent_core::ids::{InstanceName, NodeId, RegionName};
 use regent_core::state::State;
@@ -89,7 +89,7 @@ impl World {
             durable: None,
             postgres: Postgres::new(),
             gate: None,
-            confirm: 0,
+            confirm: Words::default(),
             rpo: None,
             said_open: false,
             receives: None,

@@ -7,7 +7,7 @@ use crate::postgres::{Branch, Postgres};
 use crate::process::Process;
 use crate::words::{inst, insts, node, task as words_of};
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
-use regent_core::agent::{Agent, Durable, Effect, Event, Identity, Note};
+use regent_core::agent::{Agent, Durable, Effect, Event, Identity, MOST_PLACES, Note, Words, satisfied};
 use regent_core::ids::{Epoch, InstanceName, Lsn, NodeId};
 use regent_core::message::{Role, ToWitness};
 use regent_core::time::Time;
@@ -42,7 +42,7 @@ pub struct Host {
     /// The lease file, which outlives the agent: the epoch and the end.
     pub gate: Option<(Epoch, Time)>,
     /// What else it says: the places of those who must have flushed what is acknowledged.
-    pub confirm: u64,
+    pub confirm: Words,
     /// And the bound, under which what is older must have been flushed by those.
     pub rpo: Option<Duration>,
     /// Whether somebody was told that the gate is open.
@@ -58,12 +58,17 @@ pub struct Host {
 }
 
 impl Host {
-    /// Up to where all have flushed whose places the gate was told.
+    /// Up to where as many have flushed as the gate was told to ask for.
     fn confirmed(&self) -> u64 {
         let places = self.durable.as_ref().map_or(&[][..], |kept| &kept.places);
-        let of = |place: usize| places.get(place).and_then(|name| self.postgres.said.get(name));
-        let asked = (0..64).filter(|place| self.confirm >> place & 1 == 1);
-        asked.map(|place| of(place).copied().unwrap_or(0)).min().unwrap_or(u64::MAX)
+        let said: Vec<u64> =
+            places.iter().map(|name| self.postgres.said.get(name).copied().unwrap_or(0)).collect();
+        let enough = |end: &u64| {
+            let there = said.iter().take(MOST_PLACES).enumerate().filter(|(_, said)| **said >= *end);
+            let confirmed = there.fold(0, |confirmed, (place, _)| confirmed | 1 << place);
+            self.confirm.0.into_iter().all(|word| satisfied(word, confirmed))
+        };
+        [u64::MAX].iter().chain(&said).copied().filter(enough).max().unwrap_or(0)
     }
 
     /// The gate's second look at a commit that ends there, under a lease of that epoch. If it passes, it is acknowledged.
@@ -309,6 +314,7 @@ impl World {
                 Note::CalledOff(to, why) => format!("calls off handing over to {}: {why}", inst(to)),
                 Note::Kept(tail) => format!("keeps timeline {} from {}", tail.timeline, tail.from.0),
                 Note::WaitsFor(names) => format!("has commits wait for {}", insts(names)),
+                Note::Gathers(what) => what.clone(),
                 Note::Begins(task, why) => format!("{}: {why}", words_of(task)),
                 Note::Failed(task, why) => format!("fails ({}): {why}", words_of(task)),
             };
@@ -344,7 +350,7 @@ impl World {
     pub(crate) fn kill_host(&mut self, who: HostId) {
         self.kill_agent(who);
         self.hosts[who].postgres.stop();
-        (self.hosts[who].confirm, self.hosts[who].rpo) = (0, None);
+        (self.hosts[who].confirm, self.hosts[who].rpo) = (Words::default(), None);
         self.close_gate(who);
     }
 

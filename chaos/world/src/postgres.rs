@@ -123,6 +123,7 @@ impl Postgres {
             broken: false,
             streaming: self.streaming,
             following: self.following.as_ref().map(|(upstream, _)| upstream.clone()),
+            turned: self.role == Role::Standby,
             position: Position { timeline: self.timeline(), received: end, flushed, replayed: flushed },
             standbys: self.said.iter().map(|(name, said)| (name.clone(), Lsn(*said))).collect(),
             system_id: self.system_id,

@@ -70,6 +70,8 @@ pub enum Durability {
     Sync,
     /// `bounded`, by as much as the seed says; where faults are drawn, the mode is changed as well.
     Bounded,
+    /// `quorum`, with as many as the seed says; the mode is changed as well.
+    Quorum,
 }
 
 /// A profile.
@@ -204,6 +206,22 @@ const BOUNDED_FAILOVER: Profile = Profile {
     ..FAILOVER
 };
 
+const QUORUM: Profile = Profile {
+    name: "quorum",
+    about: "three or five instances in quorum: nothing acknowledged may be lost, whatever befalls them",
+    regions: (3, 5),
+    instances: (3, 5),
+    durability: Durability::Quorum,
+    ..SMALL
+};
+
+const QUORUM_FAILOVER: Profile = Profile {
+    name: "quorum-failover",
+    about: "in quorum, the region of the primary is lost, again and again",
+    durability: Durability::Quorum,
+    ..FAILOVER
+};
+
 const CASCADES: Profile = Profile {
     name: "cascades",
     about: "the small world with priorities, and standbys that receive through others",
@@ -221,7 +239,7 @@ const SYNC_CASCADES: Profile = Profile {
 
 impl Profile {
     /// All of them; the first is the default.
-    pub const ALL: [Profile; 12] = [
+    pub const ALL: [Profile; 14] = [
         SWARM,
         SMALL,
         FAILOVER,
@@ -232,6 +250,8 @@ impl Profile {
         SYNC_FAILOVER,
         BOUNDED,
         BOUNDED_FAILOVER,
+        QUORUM,
+        QUORUM_FAILOVER,
         CASCADES,
         SYNC_CASCADES,
     ];

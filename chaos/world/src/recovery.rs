@@ -7,6 +7,7 @@ use crate::invariants::heals::{self, Lack};
 use crate::invariants::{HostId, Theorem};
 use crate::profile::{Plan, Profile};
 use crate::world::World;
+use regent_core::ids::InstanceName;
 use regent_core::message::Role;
 use regent_core::quorum::is_majority;
 use regent_core::replication::{Mode, Policy};
@@ -106,6 +107,12 @@ impl World {
         let here = |who: &&HostId| !away.contains(&self.links.region(self.hosts[**who].end));
         let waits = known.terms.mode != Mode::Async && known.terms.policy == Policy::Block;
         if waits && self.members[group].iter().filter(here).count() < 2 {
+            return false;
+        }
+        // Where an heir has to gather, enough of those have to be left whom it would ask.
+        let asked = known.configuration.as_ref().filter(|of| of.must_gather());
+        let answers = |name: &&InstanceName| here(&&self.by_name[*name]);
+        if asked.is_some_and(|of| of.members.iter().filter(answers).count() < of.to_gather()) {
             return false;
         }
         let left: Vec<_> = self.nodes.iter().enumerate().filter(|(at, _)| !away.contains(at)).collect();

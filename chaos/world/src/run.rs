@@ -155,8 +155,10 @@ fn settles(world: &mut World) -> bool {
             let known = world.raft.state.groups.get(&world.groups[group]);
             let whole = known.is_some_and(|known| {
                 let standbys = known.instances.len().saturating_sub(1);
-                let wanted =
-                    if known.terms.mode == Mode::Async { standbys } else { known.terms.mode.count() };
+                let wanted = match known.terms.mode {
+                    Mode::Async | Mode::Quorum { .. } => standbys,
+                    Mode::Sync { count } | Mode::Bounded { count, .. } => usize::from(count),
+                };
                 known.primary.is_some() && known.succession.len() == wanted.min(standbys)
             });
             whole && world.recorded(group) && world.idle(group).is_empty()

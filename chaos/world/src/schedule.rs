@@ -28,8 +28,9 @@ pub fn draw(chance: &mut Chance, profile: &Profile, topology: &Topology) -> Sche
         Plan::Bystanders => return sketch.bystanders(many),
         Plan::OneGroup => sketch.one_group(many, lasts_ms),
     };
-    if (profile.plan, profile.durability) == (Plan::Swarm, Durability::Bounded) {
-        faults.extend(sketch.modes(lasts_ms));
+    let changes = matches!(profile.durability, Durability::Bounded | Durability::Quorum);
+    if profile.plan == Plan::Swarm && changes {
+        faults.extend(sketch.modes(lasts_ms, profile.durability));
     }
     faults.sort_by_key(|planned| planned.at_ms);
     Schedule { faults, lasts_ms }
@@ -76,12 +77,16 @@ impl Sketch<'_> {
     }
 
     /// In half of the worlds the mode is changed, from and to any.
-    fn modes(&mut self, lasts_ms: u64) -> Vec<Planned> {
+    fn modes(&mut self, lasts_ms: u64, usual: Durability) -> Vec<Planned> {
         let many = if self.chance.once_in(2) { self.chance.between(1, 6) } else { 0 };
         (0..many)
             .map(|_| {
-                let bounded = Mode::Bounded { rpo: rpo(self.chance), count: 1 };
-                let mode = self.chance.of(&[Mode::Async, Mode::Sync { count: 1 }, bounded, bounded]);
+                let others = [1, 2].map(|count| Mode::Quorum { count });
+                let others = match usual {
+                    Durability::Quorum => others,
+                    _ => [Mode::Bounded { rpo: rpo(self.chance), count: 1 }; 2],
+                };
+                let mode = self.chance.of(&[Mode::Async, Mode::Sync { count: 1 }, others[0], others[1]]);
                 let fault = Fault::Mode(self.group(), mode);
                 self.planned(lasts_ms, 0, fault)
             })

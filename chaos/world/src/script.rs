@@ -76,12 +76,13 @@ fn mode(how: &[&str]) -> (Mode, Policy) {
     match *how {
         ["async"] => (Mode::Async, Policy::Block),
         ["sync", count] => (Mode::Sync { count: count.parse().expect("a small number") }, Policy::Block),
+        ["quorum", count] => (Mode::Quorum { count: count.parse().expect("a small number") }, Policy::Block),
         ["bounded", rpo, count] => {
             let (rpo, count) = (Duration::from_nanos(span(rpo)), count.parse().expect("a small number"));
             (Mode::Bounded { rpo, count }, Policy::Block)
         }
         ["bounded", rpo, count, "degrade"] => (mode(&["bounded", rpo, count]).0, Policy::Degrade),
-        ["sync", count, "degrade"] => (mode(&["sync", count]).0, Policy::Degrade),
+        [word, count, "degrade"] => (mode(&[word, count]).0, Policy::Degrade),
         _ => panic!("no such mode: {how:?}"),
     }
 }
@@ -109,6 +110,10 @@ impl World {
             ["group", group, ref names @ ..] => self.script_group(group, Terms::default(), names),
             ["sync", "group", group, ref names @ ..] => {
                 let terms = Terms { mode: Mode::Sync { count: 1 }, ..Terms::default() };
+                self.script_group(group, terms, names);
+            }
+            ["quorum", count, "group", group, ref names @ ..] => {
+                let terms = Terms { mode: mode(&["quorum", count]).0, ..Terms::default() };
                 self.script_group(group, terms, names);
             }
             ["bounded", "group", group, ref names @ ..] => {
@@ -177,7 +182,7 @@ impl World {
                 let members = succession.iter().cloned().collect();
                 let tightened =
                     self.raft.state.groups.values().map(|group| group.tightened).next().unwrap_or_default();
-                let offer = Some(Offer { version: number(version, ""), members, tightened });
+                let offer = Some(Offer { version: number(version, ""), members, tightened, count: None });
                 let (epoch, back) = (Epoch(number(epoch, "")), number(revision, "-back"));
                 self.propose_succession(epoch, back, succession, offer);
             }

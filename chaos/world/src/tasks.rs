@@ -5,7 +5,7 @@ use crate::host::LOOK_EVERY;
 use crate::invariants::HostId;
 use crate::postgres::{Postgres, Shipped, duration};
 use crate::world::{Happening, Mail, Proc, World};
-use regent_core::agent::Task;
+use regent_core::agent::{Task, Words};
 use regent_core::ids::{Epoch, InstanceName, Lsn};
 use regent_core::message::Role;
 use regent_core::replication::Mode;
@@ -215,7 +215,7 @@ impl World {
     pub(crate) fn confirms_count(&self, who: HostId) -> bool {
         let host = &self.hosts[who];
         let known = self.raft.state.groups.get(&host.me.group);
-        known.is_some_and(|group| group.terms.mode != Mode::Async) || host.confirm != 0
+        known.is_some_and(|group| group.terms.mode != Mode::Async) || host.confirm != Words::default()
     }
 
     /// What a standby has flushed is known to who it receives from, if it still does.

@@ -123,10 +123,11 @@ fn group(chance: &mut Chance, profile: &Profile, regions: usize, farthest_ms: u6
     }
     if profile.durability != Durability::Async {
         let count = if profile.plan == Plan::Swarm { chance.of(&[1, 1, 2]) } else { 1 };
-        terms.mode = Mode::Sync { count };
-        if profile.durability == Durability::Bounded {
-            terms.mode = Mode::Bounded { rpo: rpo(chance), count };
-        }
+        terms.mode = match profile.durability {
+            Durability::Bounded => Mode::Bounded { rpo: rpo(chance), count },
+            Durability::Quorum => Mode::Quorum { count },
+            Durability::Async | Durability::Sync => Mode::Sync { count },
+        };
         terms.policy = if chance.once_in(4) { Policy::Degrade } else { Policy::Block };
     }
     let tags = if profile.tags { tags(chance, instances.len()) } else { Vec::new() };

@@ -54,9 +54,12 @@ pub fn task(task: &Task) -> String {
         Task::StartStandby(Some(of)) => format!("starts as a standby of {}", inst(&of.instance)),
         Task::Promote { timeline: Some(timeline) } => format!("promotes onto timeline {timeline}"),
         Task::Promote { timeline: None } => "promotes".to_owned(),
-        Task::Synchronise(waits) => match waits.0.iter().flatten().collect::<Vec<_>>() {
-            names if names.is_empty() && !waits.0.is_empty() => "waits for somebody to come".to_owned(),
-            names => format!("waits for {}", insts(names)),
+        Task::Synchronise(waits) => match (waits.places.iter().flatten().collect::<Vec<_>>(), waits.any) {
+            (names, _) if names.is_empty() && !waits.places.is_empty() => {
+                "waits for somebody to come".to_owned()
+            }
+            (names, None) => format!("waits for {}", insts(names)),
+            (names, Some(any)) => format!("waits for {any} of {}", insts(names)),
         },
         Task::Follow(whom) => format!("follows {}", inst(&whom.instance)),
         Task::Checkpoint { .. } => "makes a checkpoint".to_owned(),

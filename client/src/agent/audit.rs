@@ -81,6 +81,10 @@ impl Audit {
                 json!({ "event": "tail_kept", "epoch": tail.epoch, "timeline": timeline, "from": from.to_string(),
                         "to": to.to_string(), "bytes": bytes, "commits": commits, "kept": kept })
             }
+            Note::Gathers(what) => {
+                tracing::warn!("decided to be primary: {what}");
+                json!({ "event": "gathers", "what": what })
+            }
             Note::WaitsFor(names) => {
                 let who: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
                 tracing::warn!(

@@ -220,17 +220,19 @@ fn stopped(cluster: &postgres::Cluster) -> Observation {
 fn running(seen: postgres::Observation, recovering: bool, facts: Facts, at: Time) -> Observation {
     let Facts { following, warning, .. } = facts;
     let place = |lsn: Option<postgres::Lsn>| Lsn(lsn.map_or(0, |lsn| lsn.0));
+    let meant = |from: &postgres::Streaming| {
+        following.as_ref().is_some_and(|to| to.at.host == from.host && to.at.port == from.port)
+    };
+    let turned = recovering && seen.whole && seen.streaming_from.as_ref().is_none_or(meant);
+    let streams = |from: &postgres::Streaming| meant(from) && from.status == "streaming";
     Observation {
         at,
         role: if recovering { Role::Standby } else { Role::Primary },
         was_primary: !recovering,
         broken: false,
         // From whom it was told to, not from whom it still happens to be connected to.
-        streaming: seen.streaming_from.is_some_and(|from| {
-            let meant =
-                following.as_ref().is_some_and(|to| to.at.host == from.host && to.at.port == from.port);
-            meant && from.status == "streaming"
-        }),
+        streaming: seen.streaming_from.as_ref().is_some_and(streams),
+        turned,
         following: following.map(|followed| followed.upstream),
         position: Position {
             timeline: seen.timeline.unwrap_or_default(),

@@ -1,18 +1,25 @@
 //! What is done to Postgres: one task at a time, as the core asks, its end sent back as an event.
+//!
+//! An end always comes. A task that panics has failed; one that shows no sign of going on is given up, and has failed. What is
+//! given up is ended, its programs with all that they have started; what cannot be ended (a file operation on a frozen disk, a
+//! process that waits for one) is waited for by whatever would be done in the directory next, but never by a stop.
 
 use super::eyes::{Followed, Look};
 use super::hooks::{HookError, Hooks, Occasion};
+use super::outcome::outcome;
 use super::{Config, in_words};
 use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server, Stopped};
+use crate::work::Work;
 use regent_core::agent::{Event, Task, Upstream};
 use regent_core::ids::{Epoch, InstanceName, Lsn};
 use regent_core::tail::Tail;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// How long a clean stop may take before it is made a hard one.
 const CLEAN_STOP: Duration = Duration::from_secs(5);
@@ -22,6 +29,15 @@ const HARD_STOP: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(3);
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a task that copies or rewinds may show no sign of going on. Flushing what was copied to a slow disk says little.
+const SILENCE: Duration = Duration::from_secs(600);
+/// The same for one that starts or promotes: longer than what it waits for by itself.
+const STARTING: Duration = Duration::from_secs(300);
+/// The same for one that stops: through all its steps, each of them longer than a healthy server needs.
+const STOPPING: Duration = Duration::from_secs(60);
+/// The same for one that changes a setting of a running server. While it lasts, no stop begins.
+const SETTING: Duration = Duration::from_secs(30);
 
 /// How long ending the streams of standbys may take: a stop that waits for them is worth less than that.
 const CUT: Duration = Duration::from_millis(100);
@@ -44,6 +60,9 @@ struct Kit {
     hooks: Hooks,
     events: mpsc::Sender<Event>,
     look: Arc<Look>,
+    /// What is under way, whether it is still waited for or not.
+    left: TaskTracker,
+    patience: fn(&Task) -> Duration,
 }
 
 impl Hands {
@@ -56,7 +75,10 @@ impl Hands {
     ) -> Hands {
         let (routes, instance) = (config.routes.clone(), config.instance.clone());
         let lost = config.state_dir.join("lost");
-        Hands { kit: Arc::new(Kit { server, routes, instance, lost, hooks, events, look }), asking: None }
+        let left = TaskTracker::new();
+        left.close(); // so that it can be waited for until it is empty
+        let kit = Kit { server, routes, instance, lost, hooks, events, look, left, patience };
+        Hands { kit: Arc::new(kit), asking: None }
     }
 
     /// Has that instance say how far it has flushed from now on, in place of whom was asked before.
@@ -69,18 +91,39 @@ impl Hands {
     pub fn begin(&self, task: Task, office: Epoch) {
         let kit = self.kit.clone();
         tokio::spawn(async move {
-            let result = match kit.may(&task, office).await {
-                Ok(()) => kit.carry_out(&task).await.map_err(|error| in_words(&error)),
-                Err(veto) => Err(veto.to_string()),
+            let (doing, what) = (kit.clone(), task.clone());
+            let work = async move {
+                doing.may(&what, office).await.map_err(|veto| veto.to_string())?;
+                doing.carry_out(&what).await.map_err(|error| in_words(&error))
             };
-            // The core must not decide on what it saw before.
-            kit.look.afresh().await;
-            let _ = kit.events.send(Event::Done(task, result)).await;
+            kit.see_through(task, work).await;
         });
     }
 }
 
 impl Kit {
+    /// Has the work done, and reports its end, whatever that is.
+    async fn see_through(&self, task: Task, work: impl Future<Output = Result<(), String>> + Send + 'static) {
+        let patience = (self.patience)(&task);
+        let result = match self.place_for(&task, patience).await {
+            Ok(()) => outcome(Work::new(&self.left), patience, work).await,
+            Err(occupied) => Err(occupied),
+        };
+        // The core must not decide on what it saw before.
+        self.look.afresh().await;
+        let _ = self.events.send(Event::Done(task, result)).await; // the agent has ended if it does not listen
+    }
+
+    /// Nothing is done to a directory beside what was given up and could not be ended. A stop touches none.
+    async fn place_for(&self, task: &Task, patience: Duration) -> Result<(), String> {
+        if stops(task) || matches!(task, Task::Checkpoint { .. }) {
+            return Ok(());
+        }
+        tokio::time::timeout(patience, self.left.wait()).await.map_err(|_| {
+            "what was given up before could not be ended: its disk may hang; nothing else is begun until it is gone".to_owned()
+        })
+    }
+
     /// The operator's word on a promotion.
     async fn may(&self, task: &Task, office: Epoch) -> Result<(), HookError> {
         match task {
@@ -297,6 +340,21 @@ impl Kit {
     }
 }
 
+fn stops(task: &Task) -> bool {
+    matches!(task, Task::StopImmediately | Task::StopCleanly | Task::StopFor { .. })
+}
+
+/// How long a task may show no sign of going on before it is given up.
+fn patience(task: &Task) -> Duration {
+    match task {
+        Task::Initialise | Task::Clone(_) | Task::Keep { .. } | Task::Rewind(_) => SILENCE,
+        Task::StartPrimary | Task::StartStandby(_) | Task::Promote { .. } => STARTING,
+        Task::StopImmediately | Task::StopCleanly | Task::StopFor { .. } => STOPPING,
+        Task::Synchronise(_) | Task::Follow(_) => SETTING,
+        Task::Checkpoint { within } => *within + SETTING,
+    }
+}
+
 /// Only where somebody else has used that number, or a later one.
 fn say_if_other(wanted: Option<u32>, got: Option<u32>) {
     if let (Some(wanted), Some(got)) = (wanted, got)
@@ -315,3 +373,7 @@ fn say_if_other(wanted: Option<u32>, got: Option<u32>) {
 fn percent(line: &str) -> Option<u8> {
     line.split_once(" kB (")?.1.split_once('%')?.0.parse().ok()
 }
+
+#[cfg(test)]
+#[path = "hands_tests.rs"]
+mod tests;

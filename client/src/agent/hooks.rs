@@ -6,8 +6,7 @@
 //! run one after the other on their own.
 
 use super::Config;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, setpgid};
+use crate::program::Running;
 use regent_core::agent::{Event, Note, Task};
 use regent_core::ids::Epoch;
 use regent_core::message::Role;
@@ -138,29 +137,17 @@ impl Hooks {
         let failed = |source| HookError::Run { name, source };
         let mut command = Command::new("/bin/sh");
         command.args(["-c", line]).current_dir("/").stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.envs(self.environment.iter().map(|(key, value)| (key, value)));
         command.env("REGENT_HOOK", name).env("REGENT_ROLE", occasion.role.to_string());
         command.env("REGENT_EPOCH", occasion.epoch.to_string());
-        // SAFETY: setpgid is async-signal-safe, and nothing else is done between fork and exec.
-        unsafe {
-            command.pre_exec(|| setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(io::Error::from));
-        }
-        let mut child = command.spawn().map_err(failed)?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        tokio::spawn(log(name, child.stdout.take()));
-        tokio::spawn(log(name, child.stderr.take()));
-        match tokio::time::timeout(limit, child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(HookError::Failed { name, status: status.to_string() }),
-            Ok(Err(source)) => Err(failed(source)),
-            Err(_) => {
-                if let Some(group) = group {
-                    let _ = killpg(group, Signal::SIGKILL); // it may have ended at this moment
-                }
-                let _ = child.wait().await;
-                Err(HookError::Late { name, ms: limit.as_millis() })
-            }
+        let mut running = Running::start(&mut command).map_err(failed)?;
+        tokio::spawn(log(name, running.child.stdout.take()));
+        tokio::spawn(log(name, running.child.stderr.take()));
+        match running.within(limit).await.map_err(failed)? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(HookError::Failed { name, status: status.to_string() }),
+            None => Err(HookError::Late { name, ms: limit.as_millis() }),
         }
     }
 }

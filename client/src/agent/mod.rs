@@ -12,6 +12,7 @@ pub mod fence;
 mod hands;
 mod hooks;
 mod link;
+mod outcome;
 mod pulse;
 mod slots;
 mod store;
@@ -231,6 +232,7 @@ impl Shell {
                 Effect::Persist(durable) => self.store.save(&durable).await?,
                 Effect::Open { epoch, deadline, confirm, rpo } => {
                     self.lease.set_rpo(rpo);
+                    self.lease.name_places(&self.agent.durable().places);
                     self.lease.set_confirm(confirm);
                     self.lease.open_until(epoch.0, deadline.0);
                 }

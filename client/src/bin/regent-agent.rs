@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     log(&config, flags.command.is_some());
+    tell_defects();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
@@ -127,6 +128,17 @@ fn log(config: &Config, quiet: bool) {
         regent_client::agent::LogFormat::Text => builder.with_ansi(false).init(),
         regent_client::agent::LogFormat::Json => builder.json().init(),
     }
+}
+
+/// A panic is a defect of ours. It is said where everything else is said, with what whoever mends it needs.
+fn tell_defects() {
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let words = payload.downcast_ref::<String>().map(String::as_str);
+        let words = words.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or_default();
+        let place = panic.location().map_or_else(String::new, |at| format!(" ({}:{})", at.file(), at.line()));
+        tracing::error!("a defect of regent-agent{place}: please report this line: {words}");
+    }));
 }
 
 fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {

@@ -136,16 +136,16 @@ pub enum GroupCommand {
         /// How far behind a standby may be and still take over, in bytes of WAL; without it, 16777216.
         #[arg(long, value_name = "BYTES")]
         max_promotion_lag: Option<u64>,
-        /// When a commit is acknowledged: async, sync, or bounded; without it, async.
+        /// When a commit is acknowledged: async, sync, bounded, or quorum; without it, async.
         #[arg(long, value_name = "MODE")]
         mode: Option<Mode>,
-        /// In sync and bounded: how many standbys confirm commits; without it, 1.
-        #[arg(long, value_name = "N", requires = "mode")]
+        /// In sync, bounded and quorum: how many standbys confirm commits; without it, 1.
+        #[arg(long, visible_alias = "quorum-count", value_name = "N", requires = "mode")]
         sync_count: Option<u8>,
         /// In bounded: how old an acknowledged commit may be that is lost, from 10ms to 60s; without it, 100ms.
         #[arg(long, value_name = "SPAN", requires = "mode", value_parser = span)]
         rpo: Option<Duration>,
-        /// In sync and bounded, while nobody confirms: block commits, or degrade to the primary alone; without it, block.
+        /// In sync, bounded and quorum, while nobody confirms: block commits, or degrade to the primary alone; without it, block.
         #[arg(long, value_name = "POLICY")]
         policy: Option<Policy>,
         /// The ids of the nodes that govern it, separated by commas; without it, all nodes.
@@ -156,16 +156,16 @@ pub enum GroupCommand {
     Set {
         /// The group.
         name: GroupName,
-        /// async, sync, or bounded.
+        /// async, sync, bounded, or quorum.
         #[arg(long, value_name = "MODE")]
         mode: Mode,
-        /// In sync and bounded: how many standbys confirm commits; without it, 1.
-        #[arg(long, value_name = "N")]
+        /// In sync, bounded and quorum: how many standbys confirm commits; without it, 1.
+        #[arg(long, visible_alias = "quorum-count", value_name = "N")]
         sync_count: Option<u8>,
         /// In bounded: how old an acknowledged commit may be that is lost, from 10ms to 60s; without it, 100ms.
         #[arg(long, value_name = "SPAN", value_parser = span)]
         rpo: Option<Duration>,
-        /// In sync and bounded, while nobody confirms: block commits, or degrade to the primary alone; without it, as it is.
+        /// In sync, bounded and quorum, while nobody confirms: block commits, or degrade to the primary alone; without it, as it is.
         #[arg(long, value_name = "POLICY")]
         policy: Option<Policy>,
     },

@@ -81,7 +81,7 @@ pub async fn run(args: Args, session: &mut Session<'_>) -> Outcome {
 /// The mode with the numbers that were given beside it.
 fn numbered(mode: Mode, count: Option<u8>, rpo: Option<Duration>) -> Result<Mode, Failure> {
     let nobody = || {
-        let what = "--sync-count says how many confirm in sync and bounded; in async nobody does";
+        let what = "--sync-count says how many confirm in sync, bounded and quorum; in async nobody does";
         Failure::Usage(what.to_owned())
     };
     let mode = count.map_or(Ok(mode), |count| mode.with_count(count).ok_or_else(nobody))?;

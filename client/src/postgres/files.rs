@@ -7,6 +7,8 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::work::Work;
+
 use super::error::PostgresError;
 use super::settings::{RunAs, sibling};
 
@@ -14,6 +16,15 @@ use super::settings::{RunAs, sibling};
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PostgresError> + Send + 'static,
 ) -> Result<T, PostgresError> {
+    // What is begun on a thread goes on when nobody waits for it any more: until its end it counts as under way.
+    let current = Work::current();
+    let work = move || match current {
+        Some(current) => {
+            let _held = current.hold();
+            current.carry_out_blocking(work)
+        }
+        None => work(),
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),

@@ -33,6 +33,9 @@ pub struct Observation {
     pub flushed: Option<Lsn>,
     /// How far it can be read: on a primary, all that is flushed.
     pub replayed: Option<Lsn>,
+    /// On a standby: `flushed` is all it has. Not so before it has looked for more elsewhere than in its own directory, for
+    /// until then it may have more there than it has replayed.
+    pub whole: bool,
     /// The standby's connection to its upstream, if there is one.
     pub streaming_from: Option<Streaming>,
     /// Who streams from it.
@@ -111,7 +114,7 @@ select r.recovering,
   case when w.status = 'streaming' and (pg_stat_file('pg_wal/' ||
       upper(lpad(to_hex(w.received_tli + 1), 8, '0')) || '.history', true)).size is not null
     then 'turning' else w.status end as status,
-  w.sender_host, w.sender_port,
+  w.sender_host, w.sender_port, r.recovering and pg_last_wal_receive_lsn() is not null as whole,
   (select coalesce(json_agg(json_build_object('application_name', s.application_name, 'state', s.state,
       'sync_state', s.sync_state, 'sent', s.sent_lsn, 'written', s.write_lsn, 'flushed', s.flush_lsn, 'replayed', s.replay_lsn)), '[]')
     from pg_stat_replication s)::text as standbys,
@@ -165,6 +168,7 @@ impl Server {
         seen.timeline = timeline.and_then(|hex| u32::from_str_radix(hex, 16).ok());
         (seen.written, seen.flushed, seen.replayed) = (place("written"), place("flushed"), place("replayed"));
         seen.streaming_from = streaming(row);
+        seen.whole = row.get("whole");
         seen.standbys = serde_json::from_str(row.get("standbys"))
             .map_err(|error| session::sql(&self.settings, format!("pg_stat_replication: {error}")))?;
         seen.synchronous = Some(row.get("synchronous"));

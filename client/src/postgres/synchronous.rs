@@ -43,12 +43,15 @@ const NOBODY: &str = "regent: nobody";
 
 /// The value that makes commits wait for the instances at these places. A place that nobody has keeps the others in theirs.
 pub fn at_places(waits: &Waits) -> Synchronous {
-    if waits.0.is_empty() {
+    if waits.places.is_empty() {
         return Synchronous::Off;
     }
-    let count = waits.0.iter().flatten().count().max(1);
     let name = |at: &Option<InstanceName>| at.as_ref().map_or(NOBODY, InstanceName::as_str).to_owned();
-    Synchronous::First { count, names: waits.0.iter().map(name).collect() }
+    let names = waits.places.iter().map(name).collect();
+    match waits.any {
+        Some(count) => Synchronous::Any { count, names },
+        None => Synchronous::First { count: waits.places.iter().flatten().count().max(1), names },
+    }
 }
 
 /// The places that a value stands for; none if it is not one of ours.
@@ -57,9 +60,14 @@ pub fn places(value: &str) -> Option<Waits> {
         NOBODY => Some(None),
         name => InstanceName::new(name).ok().map(Some),
     };
-    let list = value.strip_prefix("FIRST ").and_then(|rest| rest.strip_suffix("\")"));
-    let waits = match list.and_then(|rest| rest.split_once(" (\"")) {
-        Some((_, list)) => Waits(list.split("\", \"").map(place).collect::<Option<_>>()?),
+    let any = value.starts_with("ANY ");
+    let list = value.strip_prefix(if any { "ANY " } else { "FIRST " });
+    let list = list.and_then(|rest| rest.strip_suffix("\")")).and_then(|rest| rest.split_once(" (\""));
+    let waits = match list {
+        Some((count, list)) => Waits {
+            places: list.split("\", \"").map(place).collect::<Option<_>>()?,
+            any: any.then(|| count.parse().ok()).flatten(),
+        },
         None => Waits::default(),
     };
     (at_places(&waits).to_string() == value).then_some(waits)
@@ -72,13 +80,18 @@ mod tests {
     #[test]
     fn places_are_read_as_they_are_written() {
         let name = |text: &str| InstanceName::new(text).ok();
-        let some = Waits(vec![name("a"), None, name("c-1")]);
+        let list = vec![name("a"), None, name("c-1")];
+        let any = Waits { places: list.clone(), any: Some(1) };
+        assert_eq!(at_places(&any).to_string(), "ANY 1 (\"a\", \"regent: nobody\", \"c-1\")");
+        let some = Waits { places: list, any: None };
         let value = at_places(&some).to_string();
         assert_eq!(value, "FIRST 2 (\"a\", \"regent: nobody\", \"c-1\")");
-        for waits in [Waits::default(), Waits(vec![None]), some] {
+        for waits in [Waits::default(), Waits { places: vec![None], any: None }, some, any] {
             assert_eq!(places(&at_places(&waits).to_string()), Some(waits));
         }
-        for strange in ["*", "a, b", "ANY 1 (\"a\")", "FIRST 1 (\"a\", \"b\")", "FIRST 1 (\"A b\")"] {
+        for strange in
+            ["*", "a, b", "ANY x (\"a\")", "ANY 01 (\"a\")", "FIRST 1 (\"a\", \"b\")", "FIRST 1 (\"A b\")"]
+        {
             assert_eq!(places(strange), None, "{strange}");
         }
     }

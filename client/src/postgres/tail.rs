@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 
+use crate::work;
+
 use super::error::PostgresError;
 use super::lineage::{Lineage, segment, shared};
 use super::lsn::{Lsn, timeline_of_segment};
@@ -181,6 +183,7 @@ fn keep(pg_wal: &Path, parts: &[Part], tail: &KeptTail, waldump: &Path) -> Resul
         let to = unfinished.join(from.file_name().unwrap_or_default());
         let copied = fs::copy(from, &to).and_then(|_| File::open(&to)?.sync_all());
         copied.map_err(PostgresError::file("copy aside", from))?;
+        work::goes_on();
     }
     files::write_whole(&unfinished.join("README"), &note(tail, parts, waldump), None)?;
     fs::rename(&unfinished, &tail.path).map_err(PostgresError::file("name", &unfinished))?;

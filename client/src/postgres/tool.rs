@@ -9,13 +9,16 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
+use crate::program::Running;
+use crate::work;
+
 use super::error::PostgresError;
 use super::settings::RunAs;
 
 /// How much of what a program says is kept for an error.
 const KEPT: usize = 4000;
 
-/// A program about to run. It is killed when the future that runs it is dropped.
+/// A program about to run. It is killed, with all that it has started, when the future that runs it is dropped.
 pub(super) struct Tool {
     name: String,
     command: Command,
@@ -36,7 +39,7 @@ impl Tool {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
             command.env_remove(name);
         }
-        command.env("LC_ALL", "C").current_dir("/").kill_on_drop(true);
+        command.env("LC_ALL", "C").current_dir("/");
         if let Some(RunAs { uid, gid }) = run_as {
             command.uid(uid).gid(gid);
         }
@@ -85,65 +88,10 @@ impl Tool {
         mut self,
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Said, PostgresError> {
-        let program = self.name.clone();
-        let limit = self.timeout;
-        let ended = match limit {
-            Some(limit) => tokio::time::timeout(limit, self.finish(progress)).await.map_err(|_| {
-                PostgresError::ToolTimeout { program: program.clone(), seconds: limit.as_secs() }
-            })?,
-            None => self.finish(progress).await,
-        };
-        let (status, said) = ended.map_err(|source| PostgresError::Spawn {
-            program: self.command.as_std().get_program().into(),
-            source,
-        })?;
-        if status.success() {
-            return Ok(said);
-        }
-        let output = tail(if said.stderr.trim().is_empty() { &said.stdout } else { &said.stderr });
-        Err(PostgresError::Tool { program, status: status.to_string(), output })
-    }
-
-    /// Runs it and hands on each line of its standard output as it comes, keeping none: for programs that say much. How it
-    /// ended is for the caller to judge: the end of what it complained of, if it did not succeed.
-    pub(super) async fn each_line(
-        mut self,
-        each: &mut (dyn FnMut(&str) + Send),
-    ) -> Result<Option<String>, PostgresError> {
-        let program: std::path::PathBuf = self.command.as_std().get_program().into();
-        let limit = self.timeout;
-        let listen = async {
-            let mut child =
-                self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-            let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-            let mut lines = tokio::io::BufReader::new(stdout.ok_or(io::ErrorKind::BrokenPipe)?).lines();
-            let mut unheard = |_: &str| ();
-            let hear = async {
-                while let Some(line) = lines.next_line().await? {
-                    each(&line);
-                }
-                io::Result::Ok(())
-            };
-            let (heard, complained) = tokio::join!(hear, read_lines(stderr, &mut unheard));
-            heard?;
-            let status = child.wait().await?;
-            io::Result::Ok((!status.success()).then_some(tail(&complained?)))
-        };
-        let ended = match limit {
-            Some(limit) => tokio::time::timeout(limit, listen).await.map_err(|_| {
-                PostgresError::ToolTimeout { program: self.name.clone(), seconds: limit.as_secs() }
-            })?,
-            None => listen.await,
-        };
-        ended.map_err(|source| PostgresError::Spawn { program, source })
-    }
-
-    async fn finish(&mut self, progress: &mut (dyn FnMut(&str) + Send)) -> io::Result<(ExitStatus, Said)> {
         self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
-        let mut child = self.command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let stdin = child.stdin.take();
-        let stdout = child.stdout.take();
-        let stderr = child.stderr.take();
+        let mut running = self.start()?;
+        let stdin = running.child.stdin.take();
+        let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
         let input = self.input.take();
         let feed = async {
             if let (Some(mut stdin), Some(input)) = (stdin, input) {
@@ -152,10 +100,78 @@ impl Tool {
             }
         };
         let mut unheard = |_: &str| ();
-        let (_, stdout, stderr) =
-            tokio::join!(feed, read_lines(stdout, &mut unheard), read_lines(stderr, progress));
-        let status = child.wait().await?;
-        Ok((status, Said { stdout: stdout?, stderr: stderr? }))
+        let hear = async {
+            let (_, stdout, stderr) =
+                tokio::join!(feed, read_lines(stdout, &mut unheard), read_lines(stderr, progress));
+            io::Result::Ok(Said { stdout: stdout?, stderr: stderr? })
+        };
+        let (status, said) = self.ends(running, hear).await?;
+        if status.success() {
+            return Ok(said);
+        }
+        let output = tail(if said.stderr.trim().is_empty() { &said.stdout } else { &said.stderr });
+        Err(PostgresError::Tool { program: self.name, status: status.to_string(), output })
+    }
+
+    /// Runs it and hands on each line of its standard output as it comes, keeping none: for programs that say much. How it
+    /// ended is for the caller to judge: the end of what it complained of, if it did not succeed.
+    pub(super) async fn each_line(
+        mut self,
+        each: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Option<String>, PostgresError> {
+        self.command.stdin(Stdio::null());
+        let mut running = self.start()?;
+        let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
+        let mut unheard = |_: &str| ();
+        let hear = async {
+            let mut lines = tokio::io::BufReader::new(stdout.ok_or(io::ErrorKind::BrokenPipe)?).lines();
+            let hear = async {
+                while let Some(line) = lines.next_line().await? {
+                    each(&line);
+                }
+                io::Result::Ok(())
+            };
+            let (heard, complained) = tokio::join!(hear, read_lines(stderr, &mut unheard));
+            heard.and(complained)
+        };
+        let (status, complained) = self.ends(running, hear).await?;
+        Ok((!status.success()).then_some(tail(&complained)))
+    }
+
+    fn start(&mut self) -> Result<Running, PostgresError> {
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running::start(&mut self.command).map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: io::Error) -> PostgresError {
+        PostgresError::Spawn { program: self.command.as_std().get_program().into(), source }
+    }
+
+    /// Hears it out until it has ended, or its time is over and nothing of it is left.
+    async fn ends<T>(
+        &self,
+        mut running: Running,
+        hear: impl Future<Output = io::Result<T>>,
+    ) -> Result<(ExitStatus, T), PostgresError> {
+        let signs = running.signs(self.timeout.is_some());
+        let ended = async {
+            let heard = async {
+                let heard = hear.await?;
+                io::Result::Ok((running.wait().await?, heard))
+            };
+            tokio::select! {
+                heard = heard => heard,
+                never = signs => match never {},
+            }
+        };
+        let Some(limit) = self.timeout else { return ended.await.map_err(|source| self.failed(source)) };
+        match tokio::time::timeout(limit, ended).await {
+            Ok(ended) => ended.map_err(|source| self.failed(source)),
+            Err(_) => {
+                running.end().await;
+                Err(PostgresError::ToolTimeout { program: self.name.clone(), seconds: limit.as_secs() })
+            }
+        }
     }
 }
 
@@ -175,6 +191,7 @@ async fn read_lines<R: AsyncRead + Unpin>(
             }
             let text = String::from_utf8_lossy(&line).into_owned();
             if !text.trim().is_empty() {
+                work::goes_on();
                 each(text.trim());
             }
             // Overwritten progress is not worth keeping for hours.

@@ -6,8 +6,6 @@ use super::*;
 const SHORT: Duration = Duration::from_secs(3);
 /// Not over during a test.
 const WIDE: Duration = Duration::from_secs(60);
-/// The place that nobody has.
-const NOBODY: u64 = 1 << 63;
 
 /// A standby that streams from `primary` under the name `b`.
 fn standby_of(primary: &Server) -> Server {
@@ -46,7 +44,8 @@ impl Pair {
         primary.set("synchronous_standby_names = 'FIRST 1 (\"b\")'");
         let (lease, watcher) = (primary.lease(), primary.connect().await);
         lease.set_rpo(Some(rpo));
-        lease.set_confirm(1);
+        lease.name_places(&[InstanceName::new("b").unwrap()]);
+        lease.set_confirm(Words([1, 0]));
         lease.open_until(2, until(LONG));
         let pair = Pair { primary, standby, lease, watcher };
         eventually("the standby has its place", async || {
@@ -143,7 +142,7 @@ async fn what_was_acknowledged_in_an_earlier_epoch_or_under_another_bound_is_old
 #[tokio::test]
 async fn a_cancelled_wait_for_the_bound_is_not_acknowledged() {
     let pair = Pair::start(WIDE).await;
-    pair.lease.set_confirm(NOBODY);
+    pair.lease.set_confirm(Words([NOBODY, 0]));
     for (what, statements) in BETWEEN {
         let client = pair.primary.connect().await;
         let backend = pid(&client).await;
@@ -155,7 +154,7 @@ async fn a_cancelled_wait_for_the_bound_is_not_acknowledged() {
     }
     assert_eq!(counters(&pair.watcher).await.severed, 4);
     // With nobody to wait for, as where the policy is to degrade, it is acknowledged.
-    pair.lease.set_confirm(0);
+    pair.lease.set_confirm(Words::default());
     pair.insert("synchronous_commit=on").await;
     assert!(!pair.primary.log().contains("PANIC"));
 }

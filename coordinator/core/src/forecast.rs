@@ -3,6 +3,7 @@
 
 use crate::ids::{InstanceName, NodeId, RegionName};
 use crate::quorum::majority;
+use crate::replication::Configuration;
 use crate::state::Group;
 use crate::succession::{lag_bytes, why_not};
 use crate::time::Time;
@@ -13,6 +14,8 @@ use std::time::Duration;
 const FLUSH: Duration = Duration::from_millis(5);
 /// Postgres promoted and its gate open, from the certificate on.
 const PROMOTION: Duration = Duration::from_millis(70);
+/// A standby's Postgres receives from nobody but the heir any more, and was looked at.
+const TURN: Duration = Duration::from_millis(30);
 /// A client told and connected.
 const RECONNECT: Duration = Duration::from_millis(20);
 /// A Postgres that has just made a checkpoint stops.
@@ -25,7 +28,7 @@ pub struct Forecast {
     pub heir: InstanceName,
     /// From the death of the primary's region to the first commit at the heir.
     pub outage: Duration,
-    /// WAL that only the primary has, in bytes; 0 in `sync`, where none of it was acknowledged.
+    /// WAL that only the primary has, in bytes; 0 in `sync` and `quorum`, where none of it was acknowledged.
     pub lost_bytes: u64,
     /// In `bounded`, in force: how long before the last acknowledgement what is lost was acknowledged, at most.
     pub rpo: Option<Duration>,
@@ -54,9 +57,12 @@ pub fn forecast<'a, R: PartialEq>(
     let report = view.last_report(heir).map(|(report, _)| report)?;
     let confirmed = group.in_force() && group.terms.mode.rpo().is_none();
     let lost_bytes = lag_bytes(group, view, report).filter(|_| !confirmed).unwrap_or(0);
+    // Whoever may lack a commit asks the others first: they hear of the decision, and answer.
+    let gathers = group.configuration.as_ref().is_some_and(Configuration::must_gather);
+    let gathering = if gathers { *last * 2 + TURN } else { Duration::ZERO };
     Some(Forecast {
         heir: heir.clone(),
-        outage: group.terms.suspicion + FLUSH + *last + PROMOTION + RECONNECT,
+        outage: group.terms.suspicion + FLUSH + *last + gathering + PROMOTION + RECONNECT,
         lost_bytes,
         rpo: group.terms.mode.rpo().filter(|_| group.in_force()),
     })

@@ -72,8 +72,12 @@ pub struct Report {
     pub system_id: Option<u64>,
     /// Whether Postgres confirmed that the gate is loaded and reads the lease file.
     pub gate_armed: bool,
-    /// In `sync`: who has, and will have, every commit that the epoch claimed acknowledges.
+    /// In `sync` and `quorum`: who has, and will have, every commit that the epoch claimed acknowledges.
     pub offer: Option<Offer>,
+    /// A standby's: it receives nothing any more from a primary of an epoch below this one, and `position` was looked at
+    /// since. 0 if that cannot be said.
+    #[serde(default)]
+    pub detached: Epoch,
     /// The round trip the agent measured to this witness, in microseconds; 0 before the first answer.
     pub rtt_us: u32,
     /// What stands in its way, in words; empty when nothing does.
@@ -244,6 +248,9 @@ pub enum ToAgent {
         seq: Seq,
         /// Why a promise that was asked for was refused.
         refused: Option<Refusal>,
+        /// The witness's floor, if the instance named at it has said there that it is promoted; else 0.
+        #[serde(default)]
+        promoted: Epoch,
     },
     /// A vote that names the instance.
     Vote(Vote),
@@ -262,6 +269,18 @@ pub enum ToAgent {
         group: GroupName,
         /// What is wished for.
         wish: HandOver,
+    },
+    /// Where another instance is, which receives nothing any more from a primary of an epoch below that one: passed on to
+    /// the instance named at the witness's floor, which may have to gather such before it is promoted.
+    Detached {
+        /// The group.
+        group: GroupName,
+        /// The other.
+        instance: InstanceName,
+        /// The epoch.
+        epoch: Epoch,
+        /// Where it is.
+        position: Position,
     },
     /// The history has that tail of the instance: it need not be told again.
     TailRecorded {
@@ -283,6 +302,7 @@ impl ToAgent {
             | ToAgent::Heard { group, .. }
             | ToAgent::Decline { group, .. }
             | ToAgent::HandOver { group, .. }
+            | ToAgent::Detached { group, .. }
             | ToAgent::TailRecorded { group, .. } => group,
             ToAgent::Vote(vote) => &vote.group,
             ToAgent::Decided(certificate) => certificate.group(),

@@ -103,6 +103,13 @@ mutants! {
     LoosenedBeforeCarried: "A gate stops waiting for an instance that a majority of witnesses may still name.",
     HeirWaitsForNobody: "A new primary acknowledges commits without those who may be named after it.",
 
+    // What an heir in `quorum` must have, and a primary must not let go of.
+    HeirGathersNobody: "An heir is promoted with what it has, without having asked who may have more.",
+    GathersOneTooFew: "An heir asks one fewer than it takes for one of them to have every commit.",
+    AttachedAnswers: "A standby says where it was before it ceased to receive from the old primary.",
+    OldConfigurationLeft: "A gate lets go of a configuration that a majority of witnesses may still go by.",
+    BecomesLikeWhoLacks: "A standby that has commits is made like an heir that has yet to gather them.",
+
     // What a commit in `bounded` must wait for.
     BoundIgnored: "In bounded the gate acknowledges a commit whatever is missing at those who may take over.",
     EarlierForgotten: "What was acknowledged before an epoch or a start is not waited for in bounded: it may be lost at any age.",

@@ -182,7 +182,9 @@ impl Planner<'_> {
         let (succession, offer) = succession::desired(self.group, self.view, self.now)?;
         // Spared of those who may stand in it at all: in `sync` the last who confirms is not given up for a drain.
         let succession = drain::spared(self.group, succession, self.drained);
-        let newer = offer.as_ref().is_some_and(|offer| offer.version > self.group.offered);
+        let newer = offer
+            .as_ref()
+            .is_some_and(|offer| offer.version >= self.group.offered && !self.group.has_taken(offer));
         (newer || succession != self.group.succession).then(|| {
             Action::Propose(Command::SetSuccession {
                 group: self.group.name.clone(),

@@ -134,6 +134,7 @@ mod tests {
             basis: Epoch(basis),
             revision: Revision(basis * 10 + 1),
             electorate: [1, 2, 3].map(NodeId).into(),
+            configuration: None,
             reason: Reason::Silent,
         };
         Certificate::new(vec![vote(2), vote(3)]).unwrap()

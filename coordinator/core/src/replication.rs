@@ -59,6 +59,38 @@
 //!   acknowledged before stays at all confirmers, and a new one has it before it is offered.
 //! - *`async`*: the confirmers are let go of as in `sync`, when a majority carries that; until then the gate asks what it
 //!   asked.
+//!
+//! # Why none is lost in `quorum`
+//!
+//! There a commit is at any k of n standbys, so whoever is named may lack it, and asks first. A [`Configuration`] is those
+//! n and the k. Of any n - k + 1 of them one has the commit: so an heir that has at least what each of n - k + 1 of them
+//! has (`agent/gather`), itself among them, has every commit that satisfied the configuration. `sync` is the case k = n,
+//! in which whoever is named has only to ask itself. What has to be seen to:
+//!
+//! 1. *The heir asks the right ones.* The log keeps the configuration of the offer it took last, whole: those count too
+//!    who may not take over at the moment. Every vote tells the one its voter had applied, and the heir goes by that of
+//!    the highest revision, or by the log's if it knows a later one. The primary lets go of a configuration only when
+//!    promises of a majority under its epoch carry a later one. One of those witnesses is among the voters, and has not
+//!    gone back. So what the heir goes by is a configuration that the primary still held to, or one it had offered since.
+//! 2. *The primary holds to all of them*: to the one that a majority carries and to the one offered since; another is
+//!    offered only when that is carried, so there are two at most, and its gate asks for both (`agent/joint`).
+//! 3. *A configuration holds for what was acknowledged before it.* It is offered when the gate has gone by it, and what
+//!    the primary had flushed at some moment since is, by that configuration, confirmed: k of its members have it. What was
+//!    acknowledged before that moment is not beyond that point; what is after satisfies the configuration itself.
+//! 4. *A new primary's first commits* are at everybody who stands in the rest of any vote for it, as in `sync` (rule 3),
+//!    until its own offer is carried. The log keeps the configuration of before until then. So who is named after it has
+//!    all that it acknowledged, and what was acknowledged before it, that one gathers anew: also when nobody was ever
+//!    promoted in between, or somebody who acknowledged nothing.
+//! 5. *Who is asked answers detached.* It has heard of a decision not below the heir's epoch, for good; its Postgres was
+//!    told to receive from the primary of that decision, receives from nobody else, and its position was looked at after
+//!    that. What it confirmed to the old primary is in that position, and it confirms nothing more to it. Again no clock
+//!    appears: an old primary that believes in its lease may find k confirmations only among fewer than k standbys.
+//! 6. *Positions are ordered by timeline, then by place.* No two promotions make the same timeline, and a later epoch's
+//!    has the higher number. Every promoted instance has gathered what was acknowledged before its epoch: who is on its
+//!    timeline has that, and on one timeline who is further has more.
+//! 7. *Who has answered or confirmed does not lose what it has.* Until a witness has heard the new primary say that it is
+//!    promoted, nobody is rewound to it or copied from it: it may still lack what they have. A former primary starts as a
+//!    standby of it meanwhile, and says how far it is. And who is copied is the primary, not a standby that is nearer.
 
 #[cfg(doc)]
 use crate::bound::Bound;
@@ -93,6 +125,11 @@ pub enum Mode {
         /// How many may take over, at least 1.
         count: u8,
     },
+    /// When any `count` of the standbys have flushed it; whoever takes over gathers first what it lacks: nothing is lost.
+    Quorum {
+        /// How many, at least 1.
+        count: u8,
+    },
 }
 
 /// The bound of `bounded` without a number.
@@ -103,7 +140,7 @@ impl Mode {
     pub fn count(self) -> usize {
         match self {
             Mode::Async => 0,
-            Mode::Sync { count } | Mode::Bounded { count, .. } => usize::from(count),
+            Mode::Sync { count } | Mode::Quorum { count } | Mode::Bounded { count, .. } => usize::from(count),
         }
     }
 
@@ -112,6 +149,7 @@ impl Mode {
         match self {
             Mode::Async => None,
             Mode::Sync { .. } => Some(Mode::Sync { count }),
+            Mode::Quorum { .. } => Some(Mode::Quorum { count }),
             Mode::Bounded { rpo, .. } => Some(Mode::Bounded { rpo, count }),
         }
     }
@@ -120,7 +158,7 @@ impl Mode {
     pub fn rpo(self) -> Option<Duration> {
         match self {
             Mode::Bounded { rpo, .. } => Some(rpo),
-            Mode::Async | Mode::Sync { .. } => None,
+            Mode::Async | Mode::Sync { .. } | Mode::Quorum { .. } => None,
         }
     }
 
@@ -128,7 +166,7 @@ impl Mode {
     pub fn slack(self) -> Duration {
         match self {
             Mode::Async => Duration::MAX,
-            Mode::Sync { .. } => Duration::ZERO,
+            Mode::Sync { .. } | Mode::Quorum { .. } => Duration::ZERO,
             Mode::Bounded { rpo, .. } => rpo,
         }
     }
@@ -138,6 +176,7 @@ impl Mode {
         match self {
             Mode::Async => "async",
             Mode::Sync { .. } => "sync",
+            Mode::Quorum { .. } => "quorum",
             Mode::Bounded { .. } => "bounded",
         }
     }
@@ -147,7 +186,7 @@ impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Mode::Async => f.pad("async"),
-            Mode::Sync { count } => f.pad(&format!("sync {count}")),
+            Mode::Sync { count } | Mode::Quorum { count } => f.pad(&format!("{} {count}", self.kind())),
             Mode::Bounded { rpo, count: 1 } => f.pad(&format!("bounded {}", span(*rpo))),
             Mode::Bounded { rpo, count } => f.pad(&format!("bounded {} {count}", span(*rpo))),
         }
@@ -189,10 +228,10 @@ pub struct Unknown {
 
 impl FromStr for Mode {
     type Err = Unknown;
-    /// As it is shown; `sync` alone is `sync 1`, `bounded` alone `bounded 100ms 1`.
+    /// As it is shown; `sync` alone is `sync 1`, `quorum` alone `quorum 1`, `bounded` alone `bounded 100ms 1`.
     fn from_str(text: &str) -> Result<Mode, Unknown> {
         let expected =
-            "async, sync with how many confirm (sync 1), or bounded with the bound (bounded 100ms)";
+            "async, sync or quorum with how many confirm (sync 1), or bounded with the bound (bounded 100ms)";
         let unknown = || Unknown { expected, got: text.to_owned() };
         let number = |count: &str| count.parse().map_err(|_| unknown());
         let rpo = |span| parse_span(span).map_err(|_| unknown());
@@ -200,6 +239,8 @@ impl FromStr for Mode {
             ["async"] => Ok(Mode::Async),
             ["sync"] => Ok(Mode::Sync { count: 1 }),
             ["sync", count] => Ok(Mode::Sync { count: number(count)? }),
+            ["quorum"] => Ok(Mode::Quorum { count: 1 }),
+            ["quorum", count] => Ok(Mode::Quorum { count: number(count)? }),
             ["bounded"] => Ok(Mode::Bounded { rpo: DEFAULT_RPO, count: 1 }),
             ["bounded", span] => Ok(Mode::Bounded { rpo: rpo(span)?, count: 1 }),
             ["bounded", span, count] => Ok(Mode::Bounded { rpo: rpo(span)?, count: number(count)? }),
@@ -239,11 +280,32 @@ impl FromStr for Policy {
     }
 }
 
-/// The instances of which a primary says that they have every commit it acknowledged, and will have every later one; in
-/// `bounded`, when it is older than the bound.
+/// Among whom every commit is that a primary acknowledges: at so many of these.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
+pub struct Configuration {
+    /// These: all of them, also those that may not take over at the moment.
+    pub members: BTreeSet<InstanceName>,
+    /// So many.
+    pub count: u8,
+}
+
+impl Configuration {
+    /// How many of the members have to be asked, so that one of them has any commit.
+    pub fn to_gather(&self) -> usize {
+        (self.members.len() + 1).saturating_sub(usize::from(self.count))
+    }
+
+    /// Whether a member alone may lack a commit.
+    pub fn must_gather(&self) -> bool {
+        self.to_gather() > 1
+    }
+}
+
+/// What a primary says of its standbys: that all of these, or so many of them, have every commit it acknowledged, and will
+/// have every later one; in `bounded`, when it is older than the bound.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct Offer {
-    /// Grows with every change of the members, within an epoch; 0 before the first offer.
+    /// Grows with every change of what is offered, and never starts again; 0 before the first offer.
     pub version: u64,
     /// Who.
     pub members: BTreeSet<InstanceName>,
@@ -251,6 +313,18 @@ pub struct Offer {
     /// [`tightened`](crate::state::Group::tightened) that the gate went by.
     #[serde(default)]
     pub tightened: Revision,
+    /// How many of them; all without it.
+    #[serde(default)]
+    pub count: Option<u8>,
+}
+
+impl Offer {
+    /// What is offered.
+    pub fn configuration(&self) -> Configuration {
+        let members = self.members.clone();
+        let all = u8::try_from(members.len()).unwrap_or(u8::MAX);
+        Configuration { members, count: self.count.unwrap_or(all) }
+    }
 }
 
 /// Checks the numbers that a mode asks for, where the number of instances does not matter or is not known yet.

@@ -6,7 +6,7 @@ use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, R
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, one_step};
-use crate::replication::{Mode, Offer, Policy, check_numbers};
+use crate::replication::{Configuration, Mode, Offer, Policy, check_numbers};
 use crate::tail::{TAILS_KEPT, Tail};
 use crate::vote::{Certificate, Reason};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,10 @@ pub struct Group {
     /// The version of the offer that the succession is taken from, in this epoch; 0 for none.
     #[serde(default)]
     pub offered: u64,
+    /// The configuration of the last offer that was taken, of whichever epoch: who is named next goes by it. None in
+    /// `async`, and until the first offer after it.
+    #[serde(default)]
+    pub configuration: Option<Configuration>,
     /// Which witnesses govern the next epoch.
     pub electorate: Electorate,
     /// Which did before the last change of the electorate.
@@ -379,6 +383,7 @@ impl State {
             since: Epoch(0),
             succession: Vec::new(),
             offered: 0,
+            configuration: None,
             electorate: electorate.clone(),
             former_electorate: None,
             desired_electorate: None,
@@ -533,19 +538,31 @@ impl Group {
             return Err(Rejected::BadSuccession { group: self.name.clone(), got: succession.to_vec() });
         }
         self.check_offer(succession, offer)?;
-        let offered = offer.map_or((0, Revision(0)), |offer| (offer.version, offer.tightened));
-        if self.succession == succession && (self.offered, self.offered_under) == offered {
+        // Not in `async`: there it says what a primary offered before, and is offered no more.
+        let confirmed = offer.filter(|_| self.terms.mode != Mode::Async);
+        let before = (self.offered, self.offered_under);
+        let (offered, under) = confirmed.map_or(before, |offer| (offer.version, offer.tightened));
+        let configuration = confirmed.map(Offer::configuration);
+        if self.succession == succession && before == (offered, under) && self.configuration == configuration
+        {
             return Ok(Applied::Unchanged);
         }
         self.succession = succession.to_vec();
-        (self.offered, self.offered_under) = offered;
+        (self.offered, self.offered_under, self.configuration) = (offered, under, configuration);
         Ok(self.changed())
     }
 
     /// Whether what the mode promises holds for all in the succession: the primary has offered them since the mode became
     /// what it is, or a tighter one. In `async` nothing is promised.
     pub fn in_force(&self) -> bool {
-        self.terms.mode != Mode::Async && self.offered > 0 && self.offered_under == self.tightened
+        let taken = self.offered > 0 && self.configuration.is_some();
+        self.terms.mode != Mode::Async && taken && self.offered_under == self.tightened
+    }
+
+    /// Whether that is the offer it took last, and nothing was taken since that is not of it.
+    pub fn has_taken(&self, offer: &Offer) -> bool {
+        let under = self.offered_under == offer.tightened;
+        under && self.offered == offer.version && self.configuration.as_ref() == Some(&offer.configuration())
     }
 
     /// But in `async`, nobody enters the succession but by an offer of the primary, not older than the last (finding F3).
@@ -583,7 +600,8 @@ impl Group {
         (self.terms.mode, self.terms.policy) = (mode, policy);
         let applied = self.changed();
         if turned {
-            (self.mode_since, self.offered) = (self.revision, 0);
+            // The version stays: an offer of before the change must not be taken for one after it.
+            (self.mode_since, self.configuration) = (self.revision, None);
         }
         if tighter && !mutant::on(Mutant::TightenedAtOnce) {
             self.tightened = self.revision;

@@ -131,7 +131,7 @@ pub fn lag_bytes(group: &Group, view: &GroupView, report: &Report) -> Option<u64
 /// A member that has just stopped streaming stays: when the primary dies, every standby does, moments before the
 /// witnesses look for an heir. So does one that still turns to a new primary, but behind those that have turned.
 ///
-/// In `sync` it is taken from what the primary offers. Before its first offer in this epoch it stays as it is: after a
+/// In `sync` and `quorum` it is taken from what the primary offers. Before its first offer in this epoch it stays as it is: after a
 /// change of primary commits wait for all in it anyway, and after a change of the mode an heir is better than none.
 pub fn desired(group: &Group, view: &GroupView, now: Time) -> Option<(Vec<InstanceName>, Option<Offer>)> {
     let able = able(group, view, now);

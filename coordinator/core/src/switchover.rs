@@ -209,7 +209,7 @@ fn obstacle(
     if let Some(why) = why_not(group, view, name, now) {
         return Some(why);
     }
-    // In `sync` the primary lets it in, once it confirms, before commits are held.
+    // In `sync` and `quorum` the primary lets it in, once it confirms, before commits are held.
     if !group.succession.contains(name) && group.terms.mode == Mode::Async {
         return Some("is not in the succession yet; try again in a moment".to_owned());
     }

@@ -3,6 +3,7 @@
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId, Revision, Seq};
 use crate::mutant::{self, Mutant};
 use crate::quorum::{Electorate, is_majority, majority};
+use crate::replication::Configuration;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -73,6 +74,9 @@ pub struct Vote {
     pub revision: Revision,
     /// The electorate of the basis.
     pub electorate: Electorate,
+    /// The configuration applied from the log at the voter: who is named goes by that of the highest revision.
+    #[serde(default)]
+    pub configuration: Option<Configuration>,
     /// Why.
     pub reason: Reason,
 }
@@ -161,6 +165,12 @@ impl Certificate {
     pub fn basis(&self) -> (Epoch, &Electorate) {
         let vote = highest(&self.votes);
         (vote.basis, &vote.electorate)
+    }
+
+    /// The configuration that the voter with the highest revision has applied, and that revision.
+    pub fn configuration(&self) -> (Revision, Option<&Configuration>) {
+        let vote = highest(&self.votes);
+        (vote.revision, vote.configuration.as_ref())
     }
 
     /// Who may follow: those that stand in every vote's rest, in the order of the first. Any two majorities share a

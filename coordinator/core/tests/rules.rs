@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 mod confirm;
 #[path = "rules/drain.rs"]
 mod drain;
+#[path = "rules/joint.rs"]
+mod joint;
 #[path = "rules/switchover.rs"]
 mod switchover;
 #[path = "rules/tags.rs"]
@@ -113,6 +115,7 @@ fn vote(of: &Group, witness: u64, floor: u64, named: &str, since: u64) -> Vote {
         basis: of.epoch,
         revision: of.revision,
         electorate: of.electorate.clone(),
+        configuration: of.configuration.clone(),
         reason: Reason::Silent,
     }
 }
@@ -255,6 +258,7 @@ fn report(name: &str, number: u64) -> Report {
         system_id: None,
         gate_armed: true,
         offer: None,
+        detached: Epoch(0),
         rtt_us: 0,
         trouble: String::new(),
         hand_over: None,

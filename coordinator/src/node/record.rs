@@ -57,6 +57,7 @@ mod tests {
     use regent_core::command::{Instance, Terms};
     use regent_core::ids::{GroupName, InstanceName, NodeId, RegionName, Revision};
     use regent_core::quorum::Electorate;
+    use regent_core::replication::Configuration;
     use regent_core::state::{Group, MAX_INSTANCES, MAX_WITNESSES};
     use regent_core::tags::Tags;
     use regent_core::vote::{Reason, Vote};
@@ -71,6 +72,7 @@ mod tests {
             primary: None,
             since: Epoch(1),
             offered: 0,
+            configuration: None,
             mode_since: Revision(0),
             tightened: Revision(0),
             offered_under: Revision(0),
@@ -102,6 +104,7 @@ mod tests {
             basis: Epoch(1),
             revision: Revision(1),
             electorate: [NodeId(1)].into(),
+            configuration: Some(Configuration { members: rest.iter().cloned().collect(), count: 1 }),
             reason: Reason::Silent,
         };
         Link { epoch: Epoch(epoch), named: name(named), since: Epoch(2), rest, vote: Some(vote) }

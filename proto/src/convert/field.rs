@@ -106,6 +106,11 @@ pub(super) fn number(field: &str, got: u64, range: RangeInclusive<u64>) -> Resul
     Err(ConvertError::new(field, format!("{} to {}", range.start(), range.end()), got))
 }
 
+/// A number of standbys.
+pub(super) fn few(field: &str, got: u32) -> Result<u8, ConvertError> {
+    u8::try_from(got).map_err(|_| ConvertError::new(field, "0 to 255", got))
+}
+
 /// Numbers that grow by one stay far enough from the end that adding one cannot overflow.
 const GROWING: u64 = i64::MAX as u64;
 

@@ -8,7 +8,7 @@ use super::field::{
 use super::field::{micros, number};
 use super::status::somebody;
 use super::tail::tails;
-use super::vote::{ids, reason, texts};
+use super::vote::{ids, optional_configuration, reason, texts};
 use crate::v1;
 use regent_core::command::{Instance, Terms};
 use regent_core::ids::{InstanceName, Position};
@@ -118,6 +118,7 @@ impl From<Group> for v1::Group {
             history: group.history.into_iter().map(Into::into).collect(),
             offered: group.offered,
             mode_since: group.mode_since.0,
+            configuration: group.configuration.map(Into::into),
             tightened: group.tightened.0,
             offered_under: group.offered_under.0,
             timeline_base: group.timeline_base,
@@ -144,6 +145,7 @@ impl TryFrom<v1::Group> for Group {
             succession: names("succession", group.succession)?,
             offered: group.offered,
             mode_since: revision("mode_since", group.mode_since)?,
+            configuration: optional_configuration(group.configuration)?,
             tightened: revision("tightened", group.tightened)?,
             offered_under: revision("offered_under", group.offered_under)?,
             electorate: real_electorate("electorate", group.electorate)?,

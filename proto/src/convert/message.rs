@@ -1,8 +1,8 @@
 //! What agents and witnesses say to each other.
 
 use super::field::{
-    ConvertError, address, epoch, filled, fitting, micros, name, names, optional_name, real_epoch, required,
-    revision, span, text,
+    ConvertError, address, epoch, few, filled, fitting, micros, name, names, optional_name, real_epoch,
+    required, revision, span, text,
 };
 use super::group::{tags, wire_tags};
 use super::hand_over::{asked_of, hand_over};
@@ -102,6 +102,7 @@ impl From<Report> for v1::Report {
             system_id: report.system_id,
             gate_armed: report.gate_armed,
             offer: report.offer.map(Into::into),
+            detached: report.detached.0,
             rtt_us: report.rtt_us,
             trouble: fitting(report.trouble),
             hand_over: report.hand_over.map(Into::into),
@@ -133,6 +134,7 @@ impl TryFrom<v1::Report> for Report {
             system_id: report.system_id,
             gate_armed: report.gate_armed,
             offer: report.offer.map(Offer::try_from).transpose()?,
+            detached: epoch("detached", report.detached)?,
             rtt_us: report.rtt_us,
             trouble: text("trouble", report.trouble)?,
             hand_over: report
@@ -169,7 +171,8 @@ fn kernel_fence(fence: Option<v1::KernelFence>) -> Result<KernelFence, ConvertEr
 impl From<Offer> for v1::Offer {
     fn from(offer: Offer) -> v1::Offer {
         let members = offer.members.into_iter().map(Into::into).collect();
-        v1::Offer { version: offer.version, members, tightened: offer.tightened.0 }
+        let (tightened, count) = (offer.tightened.0, offer.count.map(u32::from));
+        v1::Offer { version: offer.version, members, tightened, count }
     }
 }
 
@@ -178,7 +181,8 @@ impl TryFrom<v1::Offer> for Offer {
     fn try_from(offer: v1::Offer) -> Result<Offer, ConvertError> {
         let members = names("offer.members", offer.members)?;
         let tightened = revision("offer.tightened", offer.tightened)?;
-        Ok(Offer { version: offer.version, members: members.into_iter().collect(), tightened })
+        let count = offer.count.map(|got| few("offer.count", got)).transpose()?;
+        Ok(Offer { version: offer.version, members: members.into_iter().collect(), tightened, count })
     }
 }
 
@@ -218,10 +222,11 @@ impl From<ToAgent> for v1::WitnessMessage {
                 ttl_us: micros(ttl),
                 revision: revision.0,
             }),
-            ToAgent::Heard { group, seq, refused } => Answered::Heard(v1::Heard {
+            ToAgent::Heard { group, seq, refused, promoted } => Answered::Heard(v1::Heard {
                 group: group.into(),
                 seq: Some(seq.into()),
                 refused: refused.map(Into::into),
+                promoted: promoted.0,
             }),
             ToAgent::Vote(vote) => Answered::Vote(vote.into()),
             ToAgent::Decided(certificate) => Answered::Decided(certificate.into()),
@@ -229,6 +234,12 @@ impl From<ToAgent> for v1::WitnessMessage {
                 Answered::Decline(v1::Decline { group: group.into(), up_to: up_to.0 })
             }
             ToAgent::HandOver { group, wish } => Answered::HandOver(asked_of(group, wish)),
+            ToAgent::Detached { group, instance, epoch, position } => Answered::Detached(v1::Detached {
+                group: group.into(),
+                instance: instance.into(),
+                epoch: epoch.0,
+                position: Some(position.into()),
+            }),
             ToAgent::TailRecorded { group, timeline, from } => {
                 Answered::TailRecorded(v1::TailRecorded { group: group.into(), timeline, from: from.0 })
             }
@@ -250,6 +261,7 @@ impl TryFrom<v1::WitnessMessage> for ToAgent {
             Answered::Decided(certificate) => ("decided", certificate.try_into().map(ToAgent::Decided)),
             Answered::Decline(asked) => ("decline", decline(asked)),
             Answered::HandOver(asked) => ("hand_over", hand_over(asked)),
+            Answered::Detached(other) => ("detached", detached(other)),
             Answered::TailRecorded(of) => ("tail_recorded", tail::recorded(of)),
         };
         converted.map_err(|error: ConvertError| error.within(field))
@@ -272,6 +284,16 @@ fn answer(heard: v1::Heard) -> Result<ToAgent, ConvertError> {
         group: name("group", heard.group)?,
         seq: required("seq", heard.seq)?.into(),
         refused: refused.map_err(|error| error.within("refused"))?,
+        promoted: epoch("promoted", heard.promoted)?,
+    })
+}
+
+fn detached(other: v1::Detached) -> Result<ToAgent, ConvertError> {
+    Ok(ToAgent::Detached {
+        group: name("group", other.group)?,
+        instance: name("instance", other.instance)?,
+        epoch: real_epoch("epoch", other.epoch)?,
+        position: required("position", other.position)?.into(),
     })
 }
 

@@ -2,13 +2,14 @@
 
 use super::MAX_WITNESSES;
 use super::field::{
-    ConvertError, at_most, epoch, micros, name, names, node, number, real_electorate, real_epoch, revision,
-    span,
+    ConvertError, at_most, epoch, few, micros, name, names, node, number, real_electorate, real_epoch,
+    revision, span,
 };
 use crate::v1;
 use regent_core::ids::{Lsn, NodeId, Position, Seq};
 use regent_core::message::{Role, Solicit};
 use regent_core::quorum::Electorate;
+use regent_core::replication::Configuration;
 use regent_core::vote::{Certificate, NoCertificate, Reason, Vote};
 
 impl From<Seq> for v1::Seq {
@@ -124,8 +125,29 @@ impl From<Vote> for v1::Vote {
             revision: vote.revision.0,
             electorate: ids(vote.electorate),
             reason: v1::Reason::from(vote.reason).into(),
+            configuration: vote.configuration.map(Into::into),
         }
     }
+}
+
+impl From<Configuration> for v1::Configuration {
+    fn from(of: Configuration) -> v1::Configuration {
+        v1::Configuration {
+            members: of.members.into_iter().map(Into::into).collect(),
+            count: of.count.into(),
+        }
+    }
+}
+
+/// A configuration, where there is one.
+pub(super) fn optional_configuration(
+    of: Option<v1::Configuration>,
+) -> Result<Option<Configuration>, ConvertError> {
+    let convert = |of: v1::Configuration| {
+        let members = names("configuration.members", of.members)?.into_iter().collect();
+        Ok(Configuration { members, count: few("configuration.count", of.count)? })
+    };
+    of.map(convert).transpose()
 }
 
 impl TryFrom<v1::Vote> for Vote {
@@ -146,6 +168,7 @@ impl TryFrom<v1::Vote> for Vote {
             revision: revision("revision", vote.revision)?,
             electorate: real_electorate("electorate", vote.electorate)?,
             reason: reason("reason", vote.reason)?,
+            configuration: optional_configuration(vote.configuration)?,
         })
     }
 }

@@ -10,7 +10,7 @@ use regent_core::message::{
     ToNode, ToWitness,
 };
 use regent_core::quorum::Electorate;
-use regent_core::replication::{Mode, Offer, Policy};
+use regent_core::replication::{Configuration, Mode, Offer, Policy};
 use regent_core::state::{Change, Group};
 use regent_core::tags::Tags;
 use regent_core::tail::Tail;
@@ -105,8 +105,10 @@ pub fn role() -> impl Strategy<Value = Role> {
 pub fn vote() -> impl Strategy<Value = Vote> {
     let who = (group_name(), 1u64.., instance_name(), distinct_names(), electorate());
     let when = (epoch(), any::<(prop::sample::Index, prop::sample::Index)>(), revision());
-    (who, when, option::of(seq()), span(), reason()).prop_map(
-        |((group, witness, named, rest, electorate), (floor, (since, basis), revision), seq, ttl, reason)| {
+    let why = (reason(), configuration());
+    (who, when, option::of(seq()), span(), why).prop_map(
+        |((group, witness, named, rest, electorate), (floor, (since, basis), revision), seq, ttl, why)| {
+            let (reason, configuration) = why;
             Vote {
                 group,
                 witness: NodeId(witness),
@@ -119,6 +121,7 @@ pub fn vote() -> impl Strategy<Value = Vote> {
                 basis: Epoch(basis.index(usize::try_from(floor.0).unwrap()) as u64),
                 revision,
                 electorate,
+                configuration,
                 reason,
             }
         },
@@ -161,6 +164,7 @@ pub fn report() -> impl Strategy<Value = Report> {
                 system_id,
                 gate_armed,
                 offer,
+                detached: followed,
                 rtt_us,
                 progress: trouble.chars().rev().collect(),
                 warning: trouble.chars().skip(1).collect(),
@@ -209,8 +213,16 @@ fn offer() -> impl Strategy<Value = Option<Offer>> {
         version,
         members: members.into_iter().collect(),
         tightened,
+        count: version.is_multiple_of(2).then_some((version % 200) as u8),
     };
     option::of((any::<u64>(), distinct_names(), revision()).prop_map(offer))
+}
+
+fn configuration() -> impl Strategy<Value = Option<Configuration>> {
+    option::of(
+        (distinct_names(), any::<u8>())
+            .prop_map(|(members, count)| Configuration { members: members.into_iter().collect(), count }),
+    )
 }
 
 fn mode() -> impl Strategy<Value = (Mode, Policy)> {
@@ -221,7 +233,8 @@ fn mode() -> impl Strategy<Value = (Mode, Policy)> {
     let mode = prop_oneof![
         Just(Mode::Async),
         any::<u8>().prop_map(|count| Mode::Sync { count }),
-        (span, any::<u8>()).prop_map(|(rpo, count)| Mode::Bounded { rpo, count })
+        (span, any::<u8>()).prop_map(|(rpo, count)| Mode::Bounded { rpo, count }),
+        any::<u8>().prop_map(|count| Mode::Quorum { count })
     ];
     (mode, prop::sample::select(vec![Policy::Block, Policy::Degrade]))
 }
@@ -272,11 +285,11 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
         (group_name(), epoch(), seq(), span(), revision()).prop_map(|(group, epoch, seq, ttl, revision)| {
             ToAgent::Promised { group, epoch, seq, ttl, revision }
         }),
-        (group_name(), seq(), option::of(refusal())).prop_map(|(group, seq, refused)| ToAgent::Heard {
-            group,
-            seq,
-            refused
-        }),
+        (group_name(), seq(), option::of(refusal()), any_epoch())
+            .prop_map(|(group, seq, refused, promoted)| ToAgent::Heard { group, seq, refused, promoted }),
+        (group_name(), instance_name(), epoch(), position()).prop_map(
+            |(group, instance, epoch, position)| ToAgent::Detached { group, instance, epoch, position }
+        ),
         vote().prop_map(ToAgent::Vote),
         certificate().prop_map(ToAgent::Decided),
         (group_name(), epoch()).prop_map(|(group, up_to)| ToAgent::Decline { group, up_to }),
@@ -348,14 +361,15 @@ pub fn group() -> impl Strategy<Value = Group> {
     let electorates = (electorate(), option::of(electorate()), option::of(electorate()));
     let terms = (span(), span(), any::<u64>(), mode(), any::<u64>());
     let lists = (distinct_names(), btree_map(instance_name(), instance(), 0..5), vec(change(), 0..4));
-    (names, revision(), electorates, terms, lists, any::<Option<u64>>()).prop_map(
+    let database = (any::<Option<u64>>(), configuration());
+    (names, revision(), electorates, terms, lists, database).prop_map(
         |(
             (name, primary, first),
             revision,
             electorates,
             (ttl, suspicion, max_promotion_lag, (mode, policy), offered),
             lists,
-            system_id,
+            (system_id, configuration),
         )| {
             let (primary, epoch) = primary.unzip();
             let epoch = epoch.unwrap_or_default();
@@ -367,6 +381,7 @@ pub fn group() -> impl Strategy<Value = Group> {
                 since: epoch,
                 succession: lists.0,
                 offered,
+                configuration,
                 electorate: electorates.0,
                 former_electorate: electorates.1,
                 desired_electorate: electorates.2,

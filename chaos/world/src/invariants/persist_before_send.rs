@@ -19,6 +19,8 @@ pub fn node_says(who: NodeId, kept: Option<&witness::Durable>, message: &ToAgent
         ToAgent::Known(group) => kept.is_some_and(|kept| kept.group.revision >= group.revision),
         ToAgent::Decided(certificate) => own_vote_is_cast(who, kept, certificate),
         ToAgent::Heard { .. } | ToAgent::Decline { .. } | ToAgent::HandOver { .. } => true,
+        // Another's word, passed on.
+        ToAgent::Detached { .. } => true,
         // The log has it, or it is told again.
         ToAgent::TailRecorded { .. } => true,
     };

@@ -124,6 +124,7 @@ mod tests {
             basis: Epoch(1),
             revision: Revision(5),
             electorate: [1, 2, 3].map(NodeId).into(),
+            configuration: None,
             reason: Reason::Silent,
         }
     }

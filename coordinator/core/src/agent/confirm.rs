@@ -1,15 +1,17 @@
-//! Whom commits wait for in `sync` and `bounded`: the primary's side of [`crate::replication`], which has the rules and the argument.
+//! Whom commits wait for in `sync` and `bounded`, and in `quorum` with `joint`: the primary's side of [`crate::replication`],
+//! which has the rules and the argument.
 //!
 //! The set is kept in three places, changed in an order that never lets go too early: durably here, in Postgres's own list
 //! (so that a commit sleeps until it is confirmed), and in the gate (which does the deciding: it acknowledges nothing that
 //! was not flushed by all whose places it was told).
 
+use super::joint::{MOST_PLACES, Words, bit};
 use super::{Agent, Effect, Note};
 use crate::ids::{Epoch, InstanceName, Lsn, NodeId, Revision};
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::quorum::is_majority;
-use crate::replication::{Mode, Offer, Policy};
+use crate::replication::{Configuration, Mode, Offer, Policy};
 use crate::state::Group;
 use crate::tags::{never_promoted, priority, upstream_of};
 use crate::time::Time;
@@ -20,37 +22,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long a standby may be away before the primary lets go of it.
-const LAPSE: Duration = Duration::from_secs(1);
+pub(super) const LAPSE: Duration = Duration::from_secs(1);
 /// How long a standby that the leader left out of the succession is asked last.
 const PASSED_OVER: Duration = Duration::from_secs(30);
-/// The bit of the place that nobody has: the gate waits until it is told otherwise.
-pub const NOBODY: u64 = 1 << 63;
 
 /// Whom Postgres waits for at a commit, by place; a place may be empty. No place: it waits for nobody, commits go on.
 /// Only empty places: it waits for somebody who never comes, commits stand still.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
-pub struct Waits(pub Vec<Option<InstanceName>>);
-
-impl Waits {
-    /// The places of those it waits for, as the gate is told them.
-    fn bits(&self) -> u64 {
-        let taken = self.0.iter().enumerate().filter(|(_, name)| name.is_some());
-        let bits = taken.fold(0, |bits, (place, _)| bits | bit(place));
-        if bits == 0 && !self.0.is_empty() { NOBODY } else { bits }
-    }
-}
-
-/// What stands for a place. There are 63: whoever came after those is waited for, and never seen to confirm, so that
-/// nothing is acknowledged that it lacks.
-fn bit(place: usize) -> u64 {
-    u32::try_from(place).ok().and_then(|place| 1_u64.checked_shl(place)).unwrap_or(NOBODY)
+pub struct Waits {
+    /// Who stands where.
+    pub places: Vec<Option<InstanceName>>,
+    /// For how many of them, whoever they are; for all of them without it.
+    pub any: Option<usize>,
 }
 
 /// What the gate asks for before it acknowledges a commit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Asks {
-    /// Of whom: their places.
-    pub confirm: u64,
+    /// Of whom.
+    pub confirm: Words,
     /// What they must have: all that was acknowledged longer ago than this; without it, the commit itself.
     pub rpo: Option<Duration>,
 }
@@ -58,8 +48,15 @@ pub(super) struct Asks {
 /// Whom commits wait for, and who is offered for the succession.
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct Confirmers {
-    /// Everybody whom a majority of witnesses may still name: commits wait for all of them.
+    /// Everybody whom a majority of witnesses may still name and who gathers nothing: commits wait for all of them.
     pub names: BTreeSet<InstanceName>,
+    /// In `quorum`, what commits have to satisfy besides: the configuration that a majority goes by, and the one that was
+    /// offered since or shall be.
+    #[serde(default)]
+    pub joint: Vec<Configuration>,
+    /// Whether `names` shall follow what is in `joint`, and not the other way round.
+    #[serde(default)]
+    pub names_follow: bool,
     /// Those of them that have everything, and who shall be in the succession.
     pub offer: Offer,
     /// How far the log has to be known before the mode is taken from it: as far as the voters knew it.
@@ -79,10 +76,12 @@ pub(super) struct Confirm {
     since: Option<Time>,
     /// What the primary had flushed at some moment since.
     mark: Option<Lsn>,
-    /// Who has flushed that.
-    confirmed: BTreeSet<InstanceName>,
+    /// Who has flushed that, or a mark of before.
+    pub confirmed: BTreeSet<InstanceName>,
+    /// Who has flushed this mark.
+    pub reached: BTreeSet<InstanceName>,
     /// Which tightening of the mode the gate went by when they did.
-    tightened: Revision,
+    pub tightened: Revision,
     /// When each standby was seen to receive.
     streamed: BTreeMap<InstanceName, Time>,
     /// Whom the leader left out of the succession, and when that was seen.
@@ -96,6 +95,7 @@ impl Confirm {
     pub fn ask(&mut self, asks: Asks) {
         if self.asked != Some(asks) {
             (self.asked, self.since, self.mark) = (Some(asks), None, None);
+            self.reached.clear();
         }
     }
 
@@ -107,6 +107,7 @@ impl Confirm {
             self.tightened = tightened;
             (self.since, self.mark) = (None, None);
             self.confirmed.clear();
+            self.reached.clear();
         }
     }
 }
@@ -127,7 +128,9 @@ impl Agent {
             return;
         }
         let mut confirmers = before.unwrap_or(Confirmers { in_force: true, ..Confirmers::default() });
-        if !mutant::on(Mutant::HeirWaitsForNobody) {
+        // One that goes on by configurations alone is followed by who gathers: by one of those, whoever votes.
+        let gathers = confirmers.names.is_empty() && confirmers.joint.iter().any(|one| one.count > 0);
+        if !(gathers || mutant::on(Mutant::HeirWaitsForNobody)) {
             confirmers.names.extend(self.nameable(epoch, certificate));
         }
         confirmers.names.remove(&self.me.instance);
@@ -157,7 +160,7 @@ impl Agent {
     }
 
     /// Whether a majority has promised in this epoch with the log's word that is known here, or a later one.
-    fn is_carried(&self) -> bool {
+    pub(super) fn is_carried(&self) -> bool {
         let Some(group) = self.group.as_ref().filter(|group| Some(group.epoch) == self.office()) else {
             return false;
         };
@@ -186,14 +189,18 @@ impl Agent {
         let before = (self.durable.confirmers.clone(), self.durable.places.len());
         match mode {
             Mode::Async => self.confirm_no_more(),
-            Mode::Sync { count } | Mode::Bounded { count, .. } => {
+            Mode::Sync { .. } | Mode::Bounded { .. } | Mode::Quorum { .. } => {
                 let confirmers = self.durable.confirmers.get_or_insert_default();
                 let unbroken = [sync_since, Revision(0)].contains(&confirmers.sync_since);
                 confirmers.in_force &= unbroken; // else the succession may be that of `async`
                 confirmers.sync_since = sync_since;
                 if self.postgres.seen.role == Role::Primary {
                     self.note_passed_over(now);
-                    self.offer_anew(usize::from(count), now);
+                    self.settle_joint();
+                    match mode {
+                        Mode::Quorum { .. } => self.offer_joint(mode.count(), now),
+                        _ => self.offer_anew(mode.count(), now),
+                    }
                 }
             }
         }
@@ -201,10 +208,10 @@ impl Agent {
         if before != (self.durable.confirmers.clone(), self.durable.places.len()) {
             out.push(self.persist());
             let names =
-                |of: &Option<Confirmers>| of.as_ref().map_or_else(BTreeSet::new, |of| of.names.clone());
+                |of: &Option<Confirmers>| of.iter().flat_map(Confirmers::all).cloned().collect::<Vec<_>>();
             let now_for = names(&self.durable.confirmers);
             if names(&before.0) != now_for {
-                out.push(Effect::Note(Note::WaitsFor(now_for.into_iter().collect())));
+                out.push(Effect::Note(Note::WaitsFor(now_for)));
             }
         }
     }
@@ -234,9 +241,12 @@ impl Agent {
     }
 
     fn offer_anew(&mut self, count: usize, now: Time) {
+        let gathers = self.durable.confirmers.as_ref().is_some_and(|of| of.offer.count.is_some());
+        if gathers && self.offer_is_open() {
+            return; // beside two configurations there is no word for a third
+        }
         let wanted = self.wanted(count, now);
         let carried = self.is_carried();
-        let logged = self.group.as_ref().map_or(0, |group| group.offered);
         let has_all = |name: &&InstanceName| {
             self.confirm.confirmed.contains(*name) || mutant::on(Mutant::OfferedUnconfirmed)
         };
@@ -247,20 +257,29 @@ impl Agent {
         let last = wanted.is_empty() && self.blocks() && self.some_offered_may_follow();
         let settled = ready.len() == wanted.len() && (wanted.len() >= count || !new_office) && !last;
         let Some(confirmers) = &mut self.durable.confirmers else { return };
+        confirmers.names_follow |= confirmers.names.is_empty() && !confirmers.joint.is_empty();
         confirmers.names.extend(wanted.iter().cloned());
+        confirmers.drop_what_was_not_offered();
         let there = &confirmers.offer;
         let members: BTreeSet<_> =
             if settled { ready } else { there.members.union(&ready).cloned().collect() };
         let all_do = members.iter().all(|name| has_all(&name));
         let tightened = if all_do { self.confirm.tightened } else { there.tightened };
-        let anew = settled && there.version == 0 || there.version > 0 && tightened != there.tightened;
-        if anew || members != there.members {
-            confirmers.offer = Offer { version: there.version + 1, members, tightened };
+        let first = settled && (there.version == 0 || gathers);
+        let anew = first || there.version > 0 && tightened != there.tightened;
+        if anew || (members != there.members && !gathers) {
+            let offer = Offer { version: self.next_version(), members, tightened, count: None };
+            if let Some(confirmers) = &mut self.durable.confirmers {
+                confirmers.offer = offer;
+            }
         }
+        let Some(confirmers) = &mut self.durable.confirmers else { return };
         // Carried, it says that no majority can name an instance any more that is not offered.
-        let loose =
-            carried && logged == confirmers.offer.version || mutant::on(Mutant::LoosenedBeforeCarried);
-        if loose && confirmers.offer.version > 0 {
+        let taken = self.group.as_ref().is_some_and(|group| group.has_taken(&confirmers.offer));
+        let loose = carried && taken || mutant::on(Mutant::LoosenedBeforeCarried);
+        if loose && confirmers.offer.version > 0 && confirmers.offer.count.is_none() {
+            confirmers.joint.clear();
+            confirmers.names_follow = false;
             confirmers.names = confirmers.offer.members.iter().chain(&wanted).cloned().collect();
             confirmers.in_force = true;
             let names = &confirmers.names;
@@ -269,7 +288,7 @@ impl Agent {
     }
 
     /// The standbys that receive, or did a moment ago.
-    fn alive(&self, now: Time) -> impl Iterator<Item = &InstanceName> {
+    pub(super) fn alive(&self, now: Time) -> impl Iterator<Item = &InstanceName> {
         let streamed = self.confirm.streamed.iter();
         streamed.filter(move |(_, at)| now < **at + LAPSE).map(|(name, _)| name)
     }
@@ -329,42 +348,29 @@ impl Agent {
             return;
         }
         let mark = *self.confirm.mark.get_or_insert(seen.position.flushed);
-        let asked = self.confirm.asked.map_or(0, |asks| asks.confirm);
+        let asked = self.confirm.asked.map(|asks| asks.confirm).unwrap_or_default();
         for (name, _) in seen.standbys.iter().filter(|(_, flushed)| **flushed >= mark) {
             let place = self.durable.places.iter().position(|placed| placed == name);
+            let Some(place) = place.filter(|place| *place < MOST_PLACES) else { continue };
             let kept = self.durable.confirmers.as_ref().is_some_and(|of| of.names.contains(name));
-            if kept && place.is_some_and(|place| bit(place) != NOBODY && asked & bit(place) != 0) {
+            if kept && asked.of_all() & bit(place) != 0 {
                 self.confirm.confirmed.insert(name.clone());
             }
+            self.confirm.reached.insert(name.clone());
         }
     }
 
-    fn give_places(&mut self) {
+    pub(super) fn give_places(&mut self) {
         let Some(confirmers) = &self.durable.confirmers else { return };
-        let places = &mut self.durable.places;
+        let places = &self.durable.places;
         let new: Vec<InstanceName> =
-            confirmers.names.iter().filter(|name| !places.contains(name)).cloned().collect();
-        places.extend(new);
+            confirmers.all().into_iter().filter(|name| !places.contains(name)).cloned().collect();
+        self.durable.places.extend(new);
     }
 
     /// Whether commits wait while nobody can confirm them.
-    fn blocks(&self) -> bool {
+    pub(super) fn blocks(&self) -> bool {
         self.group.as_ref().is_none_or(|group| group.terms.policy == Policy::Block)
-    }
-
-    /// Whom Postgres has to wait for.
-    pub(super) fn must_wait_for(&self) -> Waits {
-        let Some(confirmers) = &self.durable.confirmers else { return Waits::default() };
-        if confirmers.names.is_empty() {
-            let free = !self.blocks() || !confirmers.in_force;
-            return Waits(if free { Vec::new() } else { vec![None] });
-        }
-        let mut places: Vec<Option<InstanceName>> =
-            self.durable.places.iter().map(|name| confirmers.names.get(name).cloned()).collect();
-        while places.last().is_some_and(Option::is_none) {
-            places.pop();
-        }
-        Waits(places)
     }
 
     /// In `async`, what somebody else has set is theirs.
@@ -376,10 +382,10 @@ impl Agent {
     }
 
     /// What the gate must see confirmed. It follows Postgres: until that waits for others, the gate asks for those before.
-    pub(super) fn must_confirm(&self) -> u64 {
+    pub(super) fn must_confirm(&self) -> Words {
         match self.confirm.asked {
             Some(asks) if self.durable.confirmers.is_some() && !self.waits_as_it_must() => asks.confirm,
-            _ => self.must_wait_for().bits(),
+            _ => self.words(),
         }
     }
 

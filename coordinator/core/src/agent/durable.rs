@@ -2,6 +2,7 @@
 
 use super::confirm::Confirmers;
 use crate::ids::{Epoch, InstanceName};
+use crate::replication::Configuration;
 use crate::state::Group;
 use crate::tail::Tail;
 use crate::vote::{Certificate, Reason};
@@ -32,6 +33,9 @@ pub struct Durable {
     /// Whom commits of the epoch acted on wait for; none in `async`.
     #[serde(default)]
     pub confirmers: Option<Confirmers>,
+    /// The version of the last offer it made, in whichever epoch and mode: no later one has the same or a lower one.
+    #[serde(default)]
+    pub offered: u64,
     /// The place that each instance has in Postgres's list of standbys, by the order in which they first came in: a place
     /// is never given to another, so that a place says who confirms, whatever list a process of Postgres goes by.
     #[serde(default)]
@@ -47,13 +51,17 @@ pub struct Decided {
     pub primary: InstanceName,
     /// Since which epoch it is primary without interruption.
     pub since: Epoch,
+    /// Whether it may lack commits before it is promoted that others have.
+    #[serde(default)]
+    pub gathers: bool,
 }
 
 impl Decided {
     /// What the log says of a group that has a primary.
     pub fn logged(group: &Group) -> Option<Decided> {
         let primary = group.primary.clone()?;
-        Some(Decided { epoch: group.epoch, primary, since: group.since })
+        let gathers = group.configuration.as_ref().is_some_and(Configuration::must_gather);
+        Some(Decided { epoch: group.epoch, primary, since: group.since, gathers })
     }
 
     /// What a certificate decides.
@@ -62,6 +70,7 @@ impl Decided {
             epoch: certificate.epoch(),
             primary: certificate.named().clone(),
             since: certificate.since(),
+            gathers: certificate.configuration().1.is_some_and(Configuration::must_gather),
         }
     }
 }

@@ -15,15 +15,18 @@
 mod cascade;
 mod confirm;
 mod durable;
+mod gather;
 mod handover;
+mod joint;
 mod office;
 mod postgres;
 mod probe;
 mod tails;
 mod timeline;
 
-pub use confirm::{Confirmers, NOBODY, Waits};
+pub use confirm::{Confirmers, Waits};
 pub use durable::{Decided, Durable};
+pub use joint::{MOST_PLACES, NOBODY, Words, satisfied};
 pub use postgres::{Observation, OnRewindFailure, Task, Upstream};
 pub use probe::{PROBE_TIMEOUT, Probe};
 
@@ -93,9 +96,8 @@ pub enum Effect {
         epoch: Epoch,
         /// The end, on CLOCK_BOOTTIME.
         deadline: Time,
-        /// Who must have flushed a commit before it is acknowledged: a bit for each place in the list that Postgres was
-        /// last told to wait for (`Task::Synchronise`); [`NOBODY`] for a place that nobody has.
-        confirm: u64,
+        /// Who must have flushed a commit before it is acknowledged: both have to be satisfied.
+        confirm: Words,
         /// In `bounded`: they must have flushed what was acknowledged longer ago than this, instead of the commit itself.
         rpo: Option<Duration>,
     },
@@ -136,6 +138,8 @@ pub enum Note {
     Kept(Tail),
     /// From now on commits wait for these.
     WaitsFor(Vec<InstanceName>),
+    /// Decided to be primary, it waits for this before it can be promoted.
+    Gathers(String),
     /// A task begins, and why.
     Begins(Task, &'static str),
     /// A task failed, and why.
@@ -178,6 +182,7 @@ pub struct Agent {
     /// Who is asked how far it is.
     asks: Option<Upstream>,
     confirm: confirm::Confirm,
+    gathered: gather::Gathered,
     postgres: postgres::Postgres,
     pulse: probe::Pulse,
     on_rewind_failure: OnRewindFailure,
@@ -210,6 +215,7 @@ impl Agent {
             hand_over: None,
             asks: None,
             confirm: confirm::Confirm::default(),
+            gathered: gather::Gathered::default(),
             postgres: postgres::Postgres::default(),
             pulse: probe::Pulse::new(now),
             on_rewind_failure: OnRewindFailure::default(),
@@ -313,8 +319,9 @@ impl Agent {
                     self.promised(node, epoch, sent, ttl);
                 }
             }
-            ToAgent::Heard { seq, refused, .. } => {
+            ToAgent::Heard { seq, refused, promoted, .. } => {
                 self.answered(node, seq, now);
+                self.heard_promoted(promoted);
                 let unknown = matches!(refused, Some(Refusal::NoWord | Refusal::Stale { .. }));
                 if unknown {
                     self.show(node, out);
@@ -329,6 +336,9 @@ impl Agent {
                 }
             }
             ToAgent::HandOver { wish, .. } => self.asked_to_hand_over(wish, now, out),
+            ToAgent::Detached { instance, epoch, position, .. } => {
+                self.heard_position(instance, epoch, position);
+            }
             ToAgent::TailRecorded { timeline, from, .. } => self.tail_recorded(timeline, from, out),
         }
     }
@@ -440,6 +450,7 @@ impl Agent {
             system_id: seen.system_id,
             gate_armed: seen.gate_armed,
             offer: self.offer(),
+            detached: self.detached(),
             rtt_us: u32::try_from(rtt).unwrap_or(u32::MAX),
             trouble: self.trouble(),
             hand_over: self.hand_over.as_ref().map(handover::HandingOver::progress),

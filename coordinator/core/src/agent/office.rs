@@ -121,8 +121,9 @@ impl Agent {
             return self.close("not primary", out);
         };
         self.count_votes(epoch); // votes that came after the majority's
+        self.watch_gathering(now, out);
         if self.overdue(now) {
-            return self.release(None, Reason::PostgresDied, out);
+            return self.release(self.better_heir(), Reason::PostgresDied, out);
         }
         if self.hangs(now) {
             return self.release(None, Reason::PostgresHung, out);
@@ -145,12 +146,16 @@ impl Agent {
     }
 
     fn overdue(&self, now: Time) -> bool {
-        let patience = match self.postgres.seen.role {
+        let (since, patience) = match self.postgres.seen.role {
             Role::Primary => return false,
-            Role::Standby => PROMOTION_PATIENCE,
-            _ => START_PATIENCE,
+            // For the others' positions it waits as long as it takes: who came next would wait for them as well.
+            Role::Standby => match self.could_be_promoted_since() {
+                Some(since) => (since.max(self.office_since), PROMOTION_PATIENCE),
+                None => return false,
+            },
+            _ => (self.office_since, START_PATIENCE),
         };
-        now >= self.office_since + patience
+        now >= since + patience
     }
 
     pub(super) fn close(&mut self, why: &'static str, out: &mut Vec<Effect>) {

@@ -38,6 +38,9 @@ pub struct Observation {
     pub streaming: bool,
     /// From whom it was told to receive it, if the shell told it.
     pub following: Option<Upstream>,
+    /// `Role::Standby`: it receives from nobody else any more, and `position` is the end of all it has, not only of what
+    /// it has replayed since it was started.
+    pub turned: bool,
     /// `Role::Stopped`: the directory was half rewound. It must not be started, only be replaced by a clone.
     pub broken: bool,
     /// Where it is.
@@ -65,6 +68,7 @@ impl Default for Observation {
             broken: false,
             streaming: false,
             following: None,
+            turned: false,
             position: Position::default(),
             standbys: BTreeMap::new(),
             system_id: None,
@@ -199,6 +203,7 @@ impl Agent {
         }
         self.watch_streaming(now, out);
         self.watch_standbys(now);
+        self.hasten_report(now);
     }
 
     fn watch_streaming(&mut self, now: Time, out: &mut Vec<Effect>) {
@@ -366,6 +371,8 @@ impl Agent {
         } else {
             &self.postgres.seen.trouble
         };
+        let gathering = self.gathering_trouble();
+        let trouble = if gathering.is_empty() { trouble } else { &gathering };
         self.pulse_trouble(trouble).unwrap_or_else(|| trouble.clone())
     }
 
@@ -382,13 +389,13 @@ impl Agent {
     }
 
     /// From whom this instance should receive: the standby that it shall receive through, if that works, else the primary.
-    fn upstream(&self) -> Option<Upstream> {
+    pub(super) fn upstream(&self) -> Option<Upstream> {
         self.cascades_from().or_else(|| self.primary())
     }
 
     /// Whom to copy: the standby that it shall receive through; else one of this region that is in the succession, for it
     /// streams, before a primary that may be an ocean away; after a failure the primary, then that one again.
-    fn nearest(&self, primary: Upstream) -> Upstream {
+    pub(super) fn nearest(&self, primary: Upstream) -> Upstream {
         let again = self.postgres.failures.is_multiple_of(2);
         if let Some(wished) = self.wished_upstream().filter(|_| again) {
             return wished;
@@ -459,9 +466,7 @@ impl Agent {
                     Some((Task::Synchronise(self.must_wait_for()), "whom commits wait for has changed"))
                 }
                 Role::Primary => self.task_of_hand_over(now),
-                Role::Standby if leased => {
-                    Some((self.promotion(office)?, "decided to be primary, and leased"))
-                }
+                Role::Standby if leased => self.task_of_heir(office, now),
                 Role::Stopped if seen.broken || self.rests() => None,
                 Role::Stopped if leased && seen.was_primary => Some((Task::StartPrimary, "is the primary")),
                 Role::Stopped if leased => Some((Task::StartStandby(None), "is to be promoted")),
@@ -476,10 +481,15 @@ impl Agent {
             Role::Primary => Some((Task::StopImmediately, "another is primary")),
             // Until the first primary has made its database there is nothing to copy.
             Role::Preparing if self.blank_group() => None,
-            Role::Preparing => Some((Task::Clone(self.nearest(primary)), "has no data yet")),
+            Role::Preparing if self.heir_may_lack() => None,
+            Role::Preparing => Some((Task::Clone(self.source(primary)), "has no data yet")),
             Role::Stopped if self.halted() => None,
+            Role::Stopped if self.heir_may_lack() && seen.broken => None,
+            Role::Stopped if self.heir_may_lack() => {
+                Some((Task::StartStandby(Some(primary)), "shows the heir what it has"))
+            }
             Role::Stopped if self.not_rewindable() => {
-                Some((Task::Clone(self.nearest(primary)), "could not be rewound"))
+                Some((Task::Clone(self.source(primary)), "could not be rewound"))
             }
             Role::Stopped if seen.was_primary && !self.postgres.rewound => {
                 Some(self.rewind(primary, "was primary before"))
@@ -549,7 +559,8 @@ impl Agent {
 
     fn stray(&self, now: Time) -> bool {
         // Twice as patient after every failure: a primary that is merely away must not cost a standby its reads.
-        let new = self.postgres.settled != self.settles_on();
+        // One that still has to gather what others have cannot be followed by who has more.
+        let new = self.postgres.settled != self.settles_on() && !self.heir_may_lack();
         let patience = if new { STRAY_PATIENCE } else { LOST_PATIENCE };
         let patience = patience * (1 << self.postgres.failures.min(6));
         self.postgres.stray_since.is_some_and(|since| now >= since + patience)

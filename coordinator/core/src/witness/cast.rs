@@ -41,6 +41,7 @@ impl Seat {
             basis: group.epoch,
             revision: group.revision,
             electorate: group.electorate.clone(),
+            configuration: group.configuration.clone(),
             reason,
         };
         self.durable.floor = epoch;

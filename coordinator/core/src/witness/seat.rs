@@ -4,8 +4,9 @@ use super::Effect;
 use super::cast::Pending;
 use crate::ids::{Epoch, InstanceName, NodeId};
 use crate::lease::Promise;
-use crate::message::{Release, Report, Standing, ToAgent, ToNode};
+use crate::message::{Release, Report, Role, Standing, ToAgent, ToNode};
 use crate::mutant::{self, Mutant};
+use crate::replication::Configuration;
 use crate::state::Group;
 use crate::time::{Time, outlived};
 use crate::vote::{Certificate, Vote};
@@ -184,10 +185,35 @@ impl Seat {
         self.listen(&report, now);
         let answer = match self.answered_epoch(&report, now) {
             Some(epoch) => self.promise(&report, epoch, now),
-            None => ToAgent::Heard { group: report.group.clone(), seq: report.seq, refused: None },
+            None => {
+                let (group, seq, promoted) = (report.group.clone(), report.seq, self.promoted());
+                ToAgent::Heard { group, seq, refused: None, promoted }
+            }
         };
+        self.pass_on(&report, out);
         self.heard.insert(who.clone(), Heard { report, at: now });
         out.push(Effect::Tell(who, answer));
+    }
+
+    /// The floor, if whoever is named at it is a primary under it.
+    pub fn promoted(&self) -> Epoch {
+        let said = self.owner().and_then(|owner| self.heard.get(owner)).map(|heard| &heard.report);
+        let floor = self.floor();
+        let works = said.is_some_and(|said| said.role == Role::Primary && said.claims == Some(floor));
+        if works { floor } else { Epoch(0) }
+    }
+
+    /// Who is named here may have to know where the others are before it can be promoted; they say so to the witnesses.
+    fn pass_on(&self, report: &Report, out: &mut Vec<Effect>) {
+        let Some(heir) = self.owner().filter(|heir| **heir != report.instance) else { return };
+        let promoted = self.heard.get(heir).is_some_and(|heard| heard.report.role == Role::Primary);
+        let asks = self.durable.group.configuration.as_ref().is_some_and(Configuration::must_gather);
+        if asks && !promoted && report.detached >= self.floor() {
+            let Report { group, instance, detached, position, .. } = report;
+            let (group, instance) = (group.clone(), instance.clone());
+            let word = ToAgent::Detached { group, instance, epoch: *detached, position: *position };
+            out.push(Effect::Tell(heir.clone(), word));
+        }
     }
 
     /// Silence ends when the owner claims its epoch here, and also while the log's primary says that it holds a lease

@@ -6,11 +6,11 @@ use regent_core::ids::Lsn;
 use regent_core::replication::{Mode, Offer, Policy};
 use std::time::Duration;
 
-fn names(all: &[&str]) -> Vec<InstanceName> {
+pub fn names(all: &[&str]) -> Vec<InstanceName> {
     all.iter().map(|name| instance(name)).collect()
 }
 
-fn set_mode(state: &mut State, mode: Mode) -> Result<Applied, Rejected> {
+pub fn set_mode(state: &mut State, mode: Mode) -> Result<Applied, Rejected> {
     state.apply(&Command::SetMode { group: group(), mode, policy: Policy::Block })
 }
 
@@ -20,6 +20,7 @@ fn set(state: &mut State, succession: &[&str], offer: Option<(u64, &[&str])>) ->
         version,
         members: names(members).into_iter().collect(),
         tightened: state.groups[&group()].tightened,
+        count: None,
     });
     state.apply(&Command::SetSuccession {
         group: group(),
@@ -108,7 +109,7 @@ fn a_tighter_mode_is_in_force_by_an_offer_that_was_made_under_it() {
     }
     let Group { epoch, revision, offered, .. } = state.groups[&group()];
     let members = names(&["c"]).into_iter().collect();
-    let late = Offer { version: offered + 1, members, tightened: offered_before };
+    let late = Offer { version: offered + 1, members, tightened: offered_before, count: None };
     let late = Command::SetSuccession {
         group: group(),
         epoch,
@@ -127,25 +128,26 @@ fn a_tighter_mode_is_in_force_by_an_offer_that_was_made_under_it() {
 }
 
 /// The agent of instance a, primary of epoch 1 in `sync 1`, its Postgres, and the witnesses that promise to it.
-struct Office {
-    agent: Agent,
+pub struct Office {
+    pub agent: Agent,
     seen: Observation,
-    known: Group,
+    pub known: Group,
     now: Time,
     /// What the gate was told last.
-    confirm: u64,
+    pub confirm: [u64; 2],
     rpo: Option<Duration>,
 }
 
 impl Office {
-    fn new() -> Office {
+    pub fn new() -> Office {
         let mut known = begun().groups[&group()].clone();
         known.terms.mode = Mode::Sync { count: 1 };
         known.succession.clear();
         let at = known.instances[&instance("a")].clone();
         let me = Identity { group: group(), instance: instance("a"), at };
         let (agent, _) = Agent::new(me, None, Time::ZERO);
-        let mut office = Office { agent, seen: primary(), known, now: Time(1), confirm: u64::MAX, rpo: None };
+        let mut office =
+            Office { agent, seen: primary(), known, now: Time(1), confirm: [u64::MAX; 2], rpo: None };
         for node in [1, 2] {
             office.agent.step(agent::Event::Linked(NodeId(node)), office.now);
         }
@@ -156,25 +158,27 @@ impl Office {
     }
 
     /// The log moves, and the agent hears of it.
-    fn learn(&mut self, change: impl FnOnce(&mut Group)) {
+    pub fn learn(&mut self, change: impl FnOnce(&mut Group)) {
         change(&mut self.known);
         self.known.revision = self.known.revision.next();
         let known = ToAgent::Known(Box::new(self.known.clone()));
-        self.agent.step(agent::Event::Heard(NodeId(1), known), self.now);
+        let effects = self.agent.step(agent::Event::Heard(NodeId(1), known), self.now);
+        self.obey(effects, [Revision(0); 2]);
     }
 
     /// The leader takes what is offered.
-    fn take_offer(&mut self) {
+    pub fn take_offer(&mut self) {
         let offer = self.offer();
         self.learn(|known| {
             known.succession = offer.members.iter().cloned().collect();
             known.offered = offer.version;
             known.offered_under = offer.tightened;
+            known.configuration = Some(offer.configuration());
         });
     }
 
     /// A while passes: its Postgres obeys, these standbys have flushed so far, and each witness has applied that revision.
-    fn look(&mut self, flushed: &[(&str, u64)], applied: [Revision; 2]) {
+    pub fn look(&mut self, flushed: &[(&str, u64)], applied: [Revision; 2]) {
         for _ in 0..4 {
             self.now = self.now + Duration::from_millis(60);
             self.seen.at = self.now;
@@ -192,7 +196,7 @@ impl Office {
         for effect in effects {
             let next = match effect {
                 agent::Effect::Open { confirm, rpo, .. } => {
-                    (self.confirm, self.rpo) = (confirm, rpo);
+                    (self.confirm, self.rpo) = (confirm.0, rpo);
                     continue;
                 }
                 agent::Effect::Start(Task::Synchronise(waits)) => {
@@ -214,11 +218,11 @@ impl Office {
         }
     }
 
-    fn offer(&self) -> Offer {
+    pub fn offer(&self) -> Offer {
         self.agent.durable().confirmers.clone().expect("it is in sync").offer
     }
 
-    fn waits(&self) -> Waits {
+    pub fn waits(&self) -> Waits {
         self.seen.waits.clone().expect("what it was told")
     }
 
@@ -235,14 +239,18 @@ impl Office {
     }
 }
 
+fn waits(places: &[Option<&str>]) -> Waits {
+    Waits { places: places.iter().map(|name| name.map(instance)).collect(), any: None }
+}
+
 #[test]
 fn the_gate_opens_to_nobody_until_a_standby_confirms() {
     let mut office = Office::new();
     let now = office.known.revision;
     office.look(&[], [now; 2]);
-    assert_eq!((office.waits(), office.confirm), (Waits(vec![None]), NOBODY));
+    assert_eq!((office.waits(), office.confirm), (waits(&[None]), [NOBODY, 0]));
     office.look(&[("b", 1)], [now; 2]);
-    assert_eq!((office.waits(), office.confirm), (Waits(vec![Some(instance("b"))]), 1));
+    assert_eq!((office.waits(), office.confirm), (waits(&[Some("b")]), [1, 0]));
 }
 
 #[test]
@@ -253,7 +261,7 @@ fn a_standby_is_offered_only_when_it_has_what_was_acknowledged_before() {
     assert_eq!(office.offer(), Offer::default());
     office.look(&[("b", 100)], [now; 2]);
     let members = names(&["b"]).into_iter().collect();
-    assert_eq!(office.offer(), Offer { version: 1, members, tightened: Revision(0) });
+    assert_eq!(office.offer(), Offer { version: 1, members, tightened: Revision(0), count: None });
 }
 
 /// The gate first; then who may take over says that it has all, also what was acknowledged under less.
@@ -265,7 +273,7 @@ fn a_tighter_mode_is_offered_when_the_gate_goes_by_it_and_all_have_confirmed() {
     office.learn(|known| known.terms.mode = bounded(100));
     let now = office.known.revision;
     office.look(&[("b", 100)], [now; 2]);
-    assert_eq!((office.confirm, office.rpo), (1, Some(Duration::from_millis(100))));
+    assert_eq!((office.confirm, office.rpo), ([1, 0], Some(Duration::from_millis(100))));
     assert_eq!(office.offer(), before, "it has all that it had to have, and more");
 
     office.learn(|known| {
@@ -274,7 +282,7 @@ fn a_tighter_mode_is_offered_when_the_gate_goes_by_it_and_all_have_confirmed() {
     });
     let now = office.known.revision;
     office.look(&[("b", 99)], [now; 2]);
-    assert_eq!((office.confirm, office.rpo), (1, None));
+    assert_eq!((office.confirm, office.rpo), ([1, 0], None));
     assert_eq!(office.offer(), before, "it lacks something that may have been acknowledged");
     office.look(&[("b", 100)], [now; 2]);
     let offer = office.offer();
@@ -293,11 +301,11 @@ fn a_bound_is_let_go_of_with_the_last_confirmer() {
     office.look(&[("b", 100)], [now, before]);
     assert_eq!(
         (office.confirm, office.rpo),
-        (1, Some(rpo)),
+        ([1, 0], Some(rpo)),
         "one witness of three may still name b with another"
     );
     office.look(&[("b", 100)], [now; 2]);
-    assert_eq!((office.confirm, office.rpo), (0, None));
+    assert_eq!((office.confirm, office.rpo), ([0, 0], None));
 }
 
 #[test]
@@ -307,19 +315,19 @@ fn a_standby_is_let_go_of_only_when_a_majority_carries_a_log_without_it() {
     for _ in 0..10 {
         office.look(&[("c", 100)], [before; 2]);
     }
-    let both = Waits(vec![Some(instance("b")), Some(instance("c"))]);
+    let both = waits(&[Some("b"), Some("c")]);
     assert_eq!(office.offer().members, names(&["c"]).into_iter().collect());
-    assert_eq!((office.waits(), office.confirm), (both.clone(), 3));
+    assert_eq!((office.waits(), office.confirm), (both.clone(), [3, 0]));
     office.take_offer();
     let now = office.known.revision;
     office.look(&[("c", 100)], [now, before]);
     assert_eq!(
         (office.waits(), office.confirm),
-        (both, 3),
+        (both, [3, 0]),
         "one witness of three may still name b with another"
     );
     office.look(&[("c", 100)], [now; 2]);
-    assert_eq!((office.waits(), office.confirm), (Waits(vec![None, Some(instance("c"))]), 2));
+    assert_eq!((office.waits(), office.confirm), (waits(&[None, Some("c")]), [2, 0]));
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn no_commit_waits_for_a_successor_that_cannot_be_asked() {
 #[test]
 fn a_step_that_cannot_begin_is_called_off() {
     let (mut agent, _) = in_office(primary());
-    let set = Some(agent::Waits(vec![Some(instance("c"))]));
+    let set = Some(agent::Waits { places: vec![Some(instance("c"))], any: None });
     let other = |at| match seen(MIB, Some(MIB)) {
         agent::Event::Observed(seen) => {
             agent::Event::Observed(Observation { waits: set.clone(), at, ..seen })

@@ -210,6 +210,7 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         system_id: Some(7),
         gate_armed: true,
         offer: None,
+        detached: Epoch(0),
         rtt_us: 500,
         trouble: String::new(),
         hand_over: None,

@@ -1,0 +1,126 @@
+//! Tasks that do not end by themselves, with real programs.
+
+use super::*;
+use crate::agent::eyes;
+use crate::postgres::{RunAs, Settings};
+use figment::Figment;
+use figment::providers::{Format, Toml};
+use nix::unistd::{Uid, User};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+/// Postgres's programs, one of them replaced by a line of sh.
+fn programs(dir: &Path, replaced: &str, line: &str) -> PathBuf {
+    let all = fs::read_dir("/usr/lib/postgresql").unwrap().flatten().map(|entry| entry.path().join("bin"));
+    let real = all.filter(|dir| dir.join("pg_basebackup").exists()).max().unwrap();
+    let stubs = dir.join("bin");
+    fs::create_dir(&stubs).unwrap();
+    for program in fs::read_dir(real).unwrap().flatten().filter(|entry| entry.file_name() != replaced) {
+        symlink(program.path(), stubs.join(program.file_name())).unwrap();
+    }
+    let path = stubs.join(replaced);
+    fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    stubs
+}
+
+fn ordinary_user() -> Option<RunAs> {
+    let user = Uid::effective().is_root().then(|| {
+        let found = ["postgres", "nobody"].into_iter().find_map(|name| User::from_name(name).unwrap());
+        found.expect("as root, these tests need a user postgres or nobody to run servers as")
+    });
+    user.map(|user| RunAs { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+}
+
+fn config(dir: &Path) -> Config {
+    let text = format!(
+        "cluster = \"demo\"\ngroup = \"orders\"\ninstance = \"a\"\nregion = \"east\"\nstate_dir = \"{0}\"\n\
+         nodes = []\n[postgres]\ndata_dir = \"{0}/a\"\nlisten_address = \"127.0.0.1\"\nport = 5432\n",
+        dir.display()
+    );
+    Figment::new().merge(Toml::string(&text)).extract().unwrap()
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    hands: Hands,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Bench {
+    fn new(replaced: &str, line: &str) -> Bench {
+        let dir = tempfile::Builder::new().prefix("rg").tempdir().unwrap();
+        // Postgres runs as another user when the test runs as root.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let mut settings = Settings::new("a", dir.path().join("a"));
+        settings.bin_dir = Some(programs(dir.path(), replaced, line));
+        settings.run_as = ordinary_user();
+        let server = Arc::new(Server::new(settings).unwrap());
+        let (events, inbox) = mpsc::channel(1_024);
+        let look = eyes::open(server.clone(), events.clone());
+        let config = config(dir.path());
+        let mut hands = Hands::new(server, &config, Hooks::new(&config), events, look);
+        Arc::get_mut(&mut hands.kit).unwrap().patience = |task| match task {
+            Task::Clone(_) | Task::Rewind(_) => Duration::from_secs(3),
+            _ => patience(task),
+        };
+        Bench { dir, hands, events: inbox }
+    }
+
+    async fn done(&mut self, task: Task) -> Result<(), String> {
+        self.hands.begin(task.clone(), Epoch(1));
+        self.end_of(task).await
+    }
+
+    async fn end_of(&mut self, task: Task) -> Result<(), String> {
+        let end = async {
+            loop {
+                if let Event::Done(done, result) = self.events.recv().await.unwrap() {
+                    assert_eq!(done, task);
+                    return result;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(120), end).await.unwrap()
+    }
+}
+
+fn upstream() -> Upstream {
+    Upstream { instance: InstanceName::new("b").unwrap(), address: "127.0.0.1:1".to_owned() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_hangs_is_ended_with_its_children_and_the_next_task_begins() {
+    let line = "sleep 1000 & echo $! > \"$(dirname \"$0\")/../pid\"; wait";
+    let mut bench = Bench::new("pg_basebackup", line);
+    let why = bench.done(Task::Clone(upstream())).await.unwrap_err();
+    assert_eq!(why, "given up and ended: it showed no sign of going on for 3s");
+
+    // What was given up is gone before anything else is done in its place.
+    assert_eq!(bench.done(Task::Initialise).await, Ok(()));
+    let child = fs::read_to_string(bench.dir.path().join("pid")).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    assert!(bench.dir.path().join("a/PG_VERSION").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_works_is_left_alone_for_as_long_as_it_takes() {
+    let mut bench = Bench::new(
+        "pg_basebackup",
+        "timeout --foreground 8 sh -c 'while :; do :; done'; echo enough >&2; exit 1",
+    );
+    let why = bench.done(Task::Clone(upstream())).await.unwrap_err();
+    assert!(why.ends_with("enough"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_panics_has_failed_and_the_next_begins() {
+    let mut bench = Bench::new("pg_basebackup", "exit 1");
+    let kit = bench.hands.kit.clone();
+    kit.see_through(Task::Clone(upstream()), async { panic!("on purpose") }).await;
+    let why = bench.end_of(Task::Clone(upstream())).await.unwrap_err();
+    assert!(why.starts_with("ended by a defect of regent-agent"), "{why}");
+    assert_eq!(bench.done(Task::Initialise).await, Ok(()));
+}
