@@ -15,6 +15,8 @@ mod command;
 mod frozen;
 #[path = "live/gray.rs"]
 mod gray;
+#[path = "live/kernel.rs"]
+mod kernel;
 #[path = "live/lost.rs"]
 mod lost;
 #[path = "live/modes.rs"]

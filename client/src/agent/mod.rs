@@ -128,7 +128,14 @@ fn first_record() -> Durable {
 /// The fence in the kernel, where it is asked for. Where it is not, none is left of an agent for which it was.
 fn fenced(config: &Config) -> Option<Fence> {
     if !config.fence.kernel {
-        fence::remove_left(&config.fence_place());
+        let place = config.fence_place();
+        // An agent that may not look could not have made one either.
+        if let Ok(true) = fence::remove_left(&place) {
+            tracing::info!(
+                table = place.table,
+                "kernel fence: not asked for any more, removed what was left of it"
+            );
+        }
         return None;
     }
     Some(Fence::new(config.fence_place()))

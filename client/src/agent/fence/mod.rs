@@ -21,6 +21,9 @@
 //! The deadline is the whole lease's, not the gate's: while a switchover holds commits the gate is opened no further, and the
 //! standbys still have to be sent the last of the WAL.
 //!
+//! What an agent leaves behind when it ends, in whatever way, is what its Postgres needs: beside a primary the table, which
+//! closes by itself when the lease ends, like the gate; beside a standby nothing. The next agent takes it over as it is.
+//!
 //! A thread of its own does the work, on the last word it was given: the loop that writes the lease to the gate never waits
 //! for the kernel's tables, which others may hold.
 
@@ -37,12 +40,16 @@ use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How much earlier than the lease's end the kernel closes, so that it is not later.
 const MARGIN: Duration = Duration::from_millis(10);
 /// How long to wait before trying again what did not work.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(5);
+/// How long `nft` may take: others may hold the kernel's tables.
+const NFT_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Whose port it is.
 #[derive(Clone, Debug)]
@@ -56,32 +63,34 @@ pub struct Place {
 }
 
 /// What the kernel shall let through.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Wanted {
     guarded: bool,
-    /// Guarded: until when it is open nevertheless.
-    open_until: Time,
+    /// Guarded: until when it is open nevertheless. None while this agent has had no lease: then what one before it has told
+    /// the kernel still counts, as it does for the gate.
+    open_until: Option<Time>,
 }
 
-/// The agent's end of it. When it is dropped the table is removed.
+/// The agent's end of it.
 #[derive(Debug)]
 pub struct Fence {
-    wanted: Wanted,
+    /// None until it is known what Postgres is: what was guarded stays guarded.
+    wanted: Option<Wanted>,
+    /// Whether this agent has had a lease.
+    led: bool,
     orders: Option<mpsc::Sender<Wanted>>,
     standing: Arc<Mutex<KernelFence>>,
     keeper: Option<JoinHandle<()>>,
 }
 
 impl Fence {
-    /// Makes the table, or takes over the one that an agent before this one left: what it guards stays guarded.
+    /// Makes the table, or takes over the one that an agent before this one left.
     pub fn new(place: Place) -> Fence {
         let (orders, inbox) = mpsc::channel();
         let standing = Arc::new(Mutex::new(KernelFence::Off));
-        let mut keeper = Keeper { place, netlink: None, failed: None, standing: standing.clone() };
-        // Before anything is reported: whether it can be armed is known from the start.
-        keeper.make();
-        let keeper = std::thread::spawn(move || keeper.keep(inbox));
-        Fence { wanted: Wanted::default(), orders: Some(orders), standing, keeper: Some(keeper) }
+        let keeper = Keeper { place, netlink: None, failed: None, standing: standing.clone() };
+        let keeper = std::thread::spawn(move || keeper.keep(&inbox));
+        Fence { wanted: None, led: false, orders: Some(orders), standing, keeper: Some(keeper) }
     }
 
     /// Follows what Postgres is, as just seen, and the lease.
@@ -89,14 +98,19 @@ impl Fence {
     /// A port is guarded once its Postgres was seen as a primary, or there is a lease, and is not any more once it was seen as
     /// a standby without one. In between, while it starts, stops or hangs, it stays what it was.
     pub fn follow(&mut self, seen: Option<Role>, leased_until: Option<Time>) {
+        self.led |= leased_until.is_some();
         let guarded = match (leased_until, seen) {
             (Some(_), _) | (None, Some(Role::Primary)) => true,
             (None, Some(Role::Standby)) => false,
-            (None, _) => self.wanted.guarded,
+            (None, _) => match self.wanted {
+                Some(wanted) => wanted.guarded,
+                None => return,
+            },
         };
-        let wanted = Wanted { guarded, open_until: leased_until.unwrap_or(Time::ZERO) };
-        if wanted != self.wanted || seen == Some(Role::Standby) && !guarded {
-            self.wanted = wanted;
+        let wanted = Wanted { guarded, open_until: leased_until.or(self.led.then_some(Time::ZERO)) };
+        // What is seen anew is also said anew: somebody may have removed all tables.
+        if Some(wanted) != self.wanted || seen.is_some() {
+            self.wanted = Some(wanted);
             if let Some(orders) = &self.orders {
                 let _ = orders.send(wanted); // it listens until this end is dropped
             }
@@ -126,16 +140,12 @@ impl Drop for Fence {
     }
 }
 
-/// Removes the table that an agent before this one left, for one that does not use it: it would stay closed for ever.
-pub fn remove_left(place: &Place) {
-    // An agent that may not look could not have made one either.
-    if let Ok(true) = remove(place) {
-        tracing::info!(table = place.table, "kernel fence: removed what was left of it");
-    }
-}
-
-/// Whether there was a table to remove.
-fn remove(place: &Place) -> io::Result<bool> {
+/// Removes the table that an agent left, for an instance that has no such fence any more: it would stay closed for ever.
+/// Whether there was one.
+///
+/// # Errors
+/// The kernel's: without CAP_NET_ADMIN above all.
+pub fn remove_left(place: &Place) -> io::Result<bool> {
     let mut netlink = Netlink::open(&place.table, place.port)?;
     match netlink.change(&[Change::Remove]) {
         Ok(()) => Ok(true),
@@ -155,34 +165,41 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn keep(mut self, inbox: mpsc::Receiver<Wanted>) {
-        let mut applied = None;
+    fn keep(mut self, inbox: &mpsc::Receiver<Wanted>) {
+        self.make();
+        let (mut last, mut done) = (None, false);
         while let Ok(first) = inbox.recv() {
             let wanted = inbox.try_iter().last().unwrap_or(first);
-            if applied != Some(wanted) && self.apply(wanted) {
-                applied = Some(wanted);
+            if wanted.guarded || !done || last != Some(wanted) {
+                done = self.apply(wanted);
+                last = Some(wanted);
             }
         }
-        self.remove();
+        self.leave(last);
     }
 
     /// Whether what is wanted is the case.
     fn apply(&mut self, wanted: Wanted) -> bool {
+        if self.netlink.is_none() && self.may_try(wanted.guarded) {
+            self.make();
+        }
         if !wanted.guarded {
             return self.remove();
-        }
-        if self.netlink.is_none() && self.failed.is_none_or(|failed| failed + AGAIN <= now()) {
-            self.make();
         }
         let Some(netlink) = &mut self.netlink else { return false };
         let result = guard(netlink, wanted.open_until);
         if result.is_err() {
-            // Somebody may have flushed all tables: a later word makes it anew.
+            // Somebody may have removed all tables: a later word makes it anew.
             self.netlink = None;
         }
         let done = result.is_ok();
         self.stands(result.map(|()| KernelFence::Armed).map_err(|error| error.to_string()));
         done
+    }
+
+    /// A table that could be made is made again at once where it is needed; one that could not, later, needed or not.
+    fn may_try(&self, needed: bool) -> bool {
+        self.failed.map_or(needed, |failed| failed + AGAIN <= now())
     }
 
     fn make(&mut self) {
@@ -199,22 +216,35 @@ impl Keeper {
         }
     }
 
-    /// By a socket of its own: the table may be there though the last change of it failed.
+    /// By a socket of its own: the table may be there though the last change of it failed. Whether it need not be tried again.
     fn remove(&mut self) -> bool {
-        match remove(&self.place) {
-            Ok(_) => {
-                self.netlink = None;
-                if self.failed.is_none() {
-                    self.stands(Ok(KernelFence::Ready));
-                }
-                true
+        let removed = remove_left(&self.place);
+        if removed.is_ok() {
+            self.netlink = None;
+        }
+        if self.failed.is_some() {
+            return false; // why it cannot be armed is said
+        }
+        let done = removed.is_ok();
+        let stands = removed.map(|_| KernelFence::Ready);
+        self.stands(stands.map_err(|error| format!("its table could not be removed: {error}")));
+        done
+    }
+
+    /// The agent ends.
+    fn leave(&mut self, last: Option<Wanted>) {
+        match last {
+            Some(Wanted { guarded: false, .. }) => {
+                self.remove();
             }
-            Err(error) => {
-                if self.failed.is_none() {
-                    self.stands(Err(format!("its table could not be removed: {error}")));
-                }
-                false
+            Some(_) if self.netlink.is_some() => {
+                let table = &self.place.table;
+                tracing::info!(
+                    "kernel fence: the primary's port closes when the lease ends, and the next start of the agent goes on \
+                     with it; `nft delete table inet {table}` opens it to everybody"
+                );
             }
+            _ => {}
         }
     }
 
@@ -233,7 +263,8 @@ impl Keeper {
 }
 
 /// Keeps the port to the lease.
-fn guard(netlink: &mut Netlink, open_until: Time) -> io::Result<()> {
+fn guard(netlink: &mut Netlink, open_until: Option<Time>) -> io::Result<()> {
+    let Some(open_until) = open_until else { return netlink.change(&[Change::Forget, Change::Guard]) };
     loop {
         let looked = now();
         netlink.change(&changes(open_until, looked))?;
@@ -243,12 +274,13 @@ fn guard(netlink: &mut Netlink, open_until: Time) -> io::Result<()> {
     }
 }
 
+/// A table that was left may guard another port, which is not this instance's any more.
 fn changes(open_until: Time, now: Time) -> Vec<Change> {
     let left = now.until(open_until).saturating_sub(MARGIN);
-    match u64::try_from(left.as_millis()).unwrap_or(u64::MAX) {
-        0 => vec![Change::Guard, Change::Close],
-        ms => vec![Change::Guard, Change::Close, Change::OpenFor { ms }],
-    }
+    let mut changes = vec![Change::Forget, Change::Guard, Change::Close];
+    let ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    changes.extend((ms > 0).then_some(Change::OpenFor { ms }));
+    changes
 }
 
 /// Makes what is missing; what is in the sets stays.
@@ -293,6 +325,14 @@ fn nft(script: &str) -> Result<(), String> {
     if let Some(mut input) = child.stdin.take() {
         let _ = input.write_all(script.as_bytes()); // one that has ended says why below
     }
+    let deadline = Instant::now() + NFT_PATIENCE;
+    while child.try_wait().map_err(cannot)?.is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill().and_then(|()| child.wait()); // it may end at this moment
+            return Err(format!("nft did not end within {NFT_PATIENCE:?} and was killed"));
+        }
+        std::thread::sleep(LOOK);
+    }
     let output = child.wait_with_output().map_err(cannot)?;
     if output.status.success() {
         return Ok(());
@@ -310,14 +350,14 @@ mod tests {
     #[test]
     fn the_script_names_the_address_only_where_there_is_one() {
         let place = |address: Option<&str>| Place {
-            table: "regent_orders_a_5432".into(),
+            table: "regent.demo.orders.a".into(),
             address: address.map(|address| address.parse().unwrap()),
             port: 5432,
         };
         for (address, expected) in [
-            (Some("10.0.1.5"), "add rule inet regent_orders_a_5432 to ip daddr 10.0.1.5 tcp dport @guarded"),
-            (Some("fd00::5"), "add rule inet regent_orders_a_5432 from ip6 saddr fd00::5 tcp sport @guarded"),
-            (None, "add rule inet regent_orders_a_5432 to tcp dport @guarded tcp dport != @open drop"),
+            (Some("10.0.1.5"), "add rule inet regent.demo.orders.a to ip daddr 10.0.1.5 tcp dport @guarded"),
+            (Some("fd00::5"), "add rule inet regent.demo.orders.a from ip6 saddr fd00::5 tcp sport @guarded"),
+            (None, "add rule inet regent.demo.orders.a to tcp dport @guarded tcp dport != @open drop"),
         ] {
             let script = script(&place(address));
             assert!(script.contains(expected), "{expected:?} is not in {script}");
@@ -326,12 +366,18 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_lease_is_rounded_down() {
-        let wanted = |open_until| Wanted { guarded: true, open_until: Time(open_until) };
         let now = Time(5_000_000_000);
-        let (closed, open) = (vec![Change::Guard, Change::Close], Change::OpenFor { ms: 1 });
-        assert_eq!(changes(wanted(4_000_000_000), now), closed);
-        assert_eq!(changes(wanted(5_000_999_999), now), closed);
-        assert_eq!(changes(wanted(5_001_999_999), now), [Change::Guard, Change::Close, open]);
-        assert_eq!(changes(Wanted::default(), now), [Change::Unguard]);
+        let closed = [Change::Forget, Change::Guard, Change::Close];
+        for (until_ns, open_for_ms) in [
+            (4_000_000_000, None),
+            (5_000_000_000, None),
+            (5_010_999_999, None),
+            (5_011_000_000, Some(1)),
+            (5_251_999_999, Some(241)),
+        ] {
+            let open = open_for_ms.map(|ms| Change::OpenFor { ms });
+            let expected: Vec<Change> = closed.into_iter().chain(open).collect();
+            assert_eq!(changes(Time(until_ns), now), expected, "{until_ns}");
+        }
     }
 }

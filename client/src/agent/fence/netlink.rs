@@ -34,6 +34,8 @@ const NESTED: u16 = 1 << 15;
 /// A change of the table's sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Change {
+    /// No port is guarded.
+    Forget,
     /// The port is guarded.
     Guard,
     /// It is closed if it is guarded.
@@ -86,6 +88,7 @@ impl Netlink {
         attribute(&mut body, 1, &text(&self.table));
         let (kind, set, element) = match change {
             Change::Remove => return (DELETE_TABLE, body),
+            Change::Forget => (DELETE_ELEMENT, "guarded", None),
             Change::Guard => (NEW_ELEMENT, "guarded", Some(None)),
             Change::Close => (DELETE_ELEMENT, "open", None),
             Change::OpenFor { ms } => (NEW_ELEMENT, "open", Some(Some(ms))),

@@ -2,8 +2,6 @@
 //!
 //! Needs root, `nft` and `ip`, and says so when one is not there.
 
-#![allow(clippy::unwrap_used)] // clippy.toml's leave for tests does not reach their helpers
-
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,8 +15,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::fixture::{Bench, PATIENCE, connect, sql};
+
 /// Longer than the machine's stalls, short enough to wait for.
 const LEASE: Duration = Duration::from_millis(1_500);
 const TABLE: &str = "regent.demo.orders.orders-east";
@@ -95,9 +95,13 @@ fn table_is_there() -> bool {
     Command::new("nft").args(["list", "table", "inet", TABLE]).output().unwrap().status.success()
 }
 
+fn set(name: &str) -> String {
+    let set = Command::new("nft").args(["list", "set", "inet", TABLE, name]).output().unwrap();
+    String::from_utf8_lossy(&set.stdout).into_owned()
+}
+
 fn is_guarded() -> bool {
-    let set = Command::new("nft").args(["list", "set", "inet", TABLE, "guarded"]).output().unwrap();
-    String::from_utf8_lossy(&set.stdout).contains("elements")
+    set("guarded").contains("elements")
 }
 
 /// An agent that renews its lease for ever, in a process that can be stopped.
@@ -106,7 +110,7 @@ struct StandIn(Child);
 impl StandIn {
     fn of(port: u16) -> StandIn {
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "stand_in", "--nocapture"])
+            .args(["--exact", "fence::stand_in", "--nocapture"])
             .env(STAND_IN, port.to_string())
             .stdout(Stdio::null())
             .spawn()
@@ -184,7 +188,7 @@ fn what_a_killed_agent_leaves_stays_closed_until_the_next_one_has_a_lease_or_a_s
         until("the lease has ended", || !answers(&mut client));
 
         let mut next = Fence::new(place(port));
-        assert_eq!(next.standing(), KernelFence::Ready);
+        until("it is taken over", || next.standing() == KernelFence::Ready);
         next.follow(Some(Role::Stopped), None);
         assert!(!answers(&mut client), "what was guarded is guarded until it is known to be no primary");
         next.follow(None, lease());
@@ -197,8 +201,9 @@ fn what_a_killed_agent_leaves_stays_closed_until_the_next_one_has_a_lease_or_a_s
         assert_eq!(next.standing(), KernelFence::Ready);
         next.follow(None, lease());
         until("a lease arms it again", || next.standing() == KernelFence::Armed);
+        next.follow(Some(Role::Standby), None);
         drop(next);
-        assert!(!table_is_there(), "an agent that ends leaves nothing behind");
+        assert!(!table_is_there(), "beside a standby an agent leaves nothing");
         assert!(answers(&mut client));
     });
 }
@@ -210,24 +215,127 @@ fn an_agent_that_has_no_fence_removes_what_one_before_it_left() {
         let mut client = connected(port);
         killed_agent_of(port);
         until("the lease has ended", || !answers(&mut client));
-        remove_left(&place(port));
+        assert!(remove_left(&place(port)).unwrap());
         assert!(!table_is_there());
         until("it is open to everybody", || answers(&mut client));
-        remove_left(&place(port)); // there is none, and no harm
+        assert!(!remove_left(&place(port)).unwrap(), "there is none any more");
     });
 }
 
 #[test]
-fn only_the_port_of_the_instance_is_closed() {
+fn an_agent_that_ends_leaves_its_primary_a_port_that_closes_and_the_next_one_does_not_shorten_the_lease() {
+    alone(|| {
+        let port = echo();
+        let mut client = connected(port);
+        let mut fence = Fence::new(place(port));
+        fence.follow(Some(Role::Primary), Some(Time(boottime_ns()) + 10 * PATIENCE));
+        until("it is armed", || fence.standing() == KernelFence::Armed);
+        drop(fence);
+        assert!(is_guarded(), "the primary that is left running is left guarded");
+
+        let mut next = Fence::new(place(port));
+        next.follow(Some(Role::Primary), None);
+        until("it is taken over", || next.standing() == KernelFence::Armed);
+        assert!(set("open").contains("elements"), "the lease of before still runs");
+        assert!(answers(&mut client));
+        next.follow(None, lease());
+        until("this one's ends sooner", || !answers(&mut client));
+    });
+}
+
+#[test]
+fn a_port_that_was_another_instances_before_is_not_kept_closed() {
+    alone(|| {
+        let (before, port) = (echo(), echo());
+        killed_agent_of(before);
+        let mut client = connected_in_time(before);
+        assert!(client.is_none(), "what the killed agent left is closed");
+        let mut fence = Fence::new(place(port));
+        fence.follow(Some(Role::Primary), lease());
+        until("the port of before is open", || {
+            client = connected_in_time(before);
+            client.is_some()
+        });
+    });
+}
+
+fn connected_in_time(port: u16) -> Option<TcpStream> {
+    TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_millis(200)).ok()
+}
+
+#[test]
+fn two_agents_on_a_host_do_not_disturb_each_other() {
     alone(|| {
         let (port, other) = (echo(), echo());
         let (mut client, mut neighbour) = (connected(port), connected(other));
         let mut fence = Fence::new(place(port));
-        fence.follow(Some(Role::Primary), None);
-        until("it is closed", || !answers(&mut client));
+        let next_door = Place { table: format!("{TABLE}-2"), ..place(other) };
+        let mut beside = Fence::new(next_door);
+        beside.follow(Some(Role::Primary), Some(Time(boottime_ns()) + 10 * PATIENCE));
+        fence.follow(Some(Role::Primary), lease());
+        until("both are armed", || [&fence, &beside].iter().all(|one| one.standing() == KernelFence::Armed));
+        until("one lease has ended", || !answers(&mut client));
         assert!(answers(&mut neighbour));
+        fence.follow(Some(Role::Standby), None);
+        drop(fence);
+        assert!(!table_is_there());
+        assert!(answers(&mut neighbour));
+        beside.follow(Some(Role::Primary), Some(Time::ZERO));
+        until("the other's table is still there, and closes", || !answers(&mut neighbour));
     });
 }
+
+// ---------- beside a real Postgres that has no gate ----------
+
+/// Sessions that write once after the end of the lease.
+const SESSIONS: usize = 8;
+
+#[test]
+fn without_a_gate_no_session_hears_of_a_write_after_the_lease_of_a_killed_agent() {
+    alone(|| tokio::runtime::Runtime::new().unwrap().block_on(writes_after_the_lease()));
+}
+
+async fn writes_after_the_lease() {
+    let bench = Bench::new();
+    let server = bench.primary("a").await;
+    sql(&server, "create role app login password 'app'; grant insert on t to app").await;
+    let port = server.settings().port;
+    let agent = StandIn::of(port);
+    until("the stand-in has armed it", is_guarded);
+    let mut sessions = Vec::new();
+    for _ in 0..SESSIONS {
+        let session = session(port).await;
+        session.execute("insert into t values (0)", &[]).await.unwrap();
+        sessions.push(session);
+    }
+    drop(agent);
+    tokio::time::sleep(LEASE).await; // the last renewal was before: the lease has ended by now
+
+    let mut writes = JoinSet::new();
+    for session in sessions {
+        writes.spawn(async move { session.execute("insert into t values (1)", &[]).await });
+    }
+    let heard = tokio::time::timeout(LEASE, writes.join_next()).await;
+    assert!(heard.is_err(), "a write that was sent after the lease: {heard:?}");
+    connect(&server).await.execute("insert into t values (2)", &[]).await.expect("there is no gate");
+
+    let mut next = Fence::new(place(port));
+    next.follow(None, Some(Time(boottime_ns()) + 10 * PATIENCE));
+    while let Some(heard) =
+        tokio::time::timeout(PATIENCE, writes.join_next()).await.expect("it is open again")
+    {
+        heard.unwrap().expect("the same session goes on");
+    }
+}
+
+async fn session(port: u16) -> tokio_postgres::Client {
+    let parameters = format!("host=127.0.0.1 port={port} user=app password=app dbname=postgres");
+    let (client, connection) = tokio_postgres::connect(&parameters, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+// ---------- what is in its way ----------
 
 #[test]
 fn a_table_that_somebody_removed_is_made_again() {
@@ -256,7 +364,9 @@ fn who_may_not_change_the_kernels_tables_is_told_so() {
             eprintln!("skipped: this test needs user namespaces and nft");
             return;
         }
-        let standing = Fence::new(place(5432)).standing();
+        let fence = Fence::new(place(5432));
+        until("it is known", || fence.standing() != KernelFence::Off);
+        let standing = fence.standing();
         let KernelFence::NotArmed(why) = standing else {
             panic!("expected it not to be armed: {standing:?}")
         };
