@@ -400,9 +400,16 @@ fn measure() {
         until("it is armed", || fence.standing() == KernelFence::Armed);
         let mut early_ms: Vec<f64> = (0..TRIALS)
             .map(|_| {
+                fence.follow(None, Some(Time(boottime_ns()) + PATIENCE));
+                let mut client = None;
+                until("it is open", || {
+                    client = connected_in_time(port);
+                    client.is_some()
+                });
+                let mut client = client.unwrap();
+                client.set_nodelay(true).unwrap();
                 let end = Time(boottime_ns()) + Duration::from_millis(300);
                 fence.follow(None, Some(end));
-                let mut client = connected(port);
                 while Time(boottime_ns()) < end + Duration::from_millis(50) {
                     client.write_all(&boottime_ns().to_ne_bytes()).unwrap();
                     std::thread::sleep(Duration::from_micros(200));
