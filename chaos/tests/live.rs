@@ -9,6 +9,8 @@
 
 #[path = "live/admission.rs"]
 mod admission;
+#[path = "live/cascade.rs"]
+mod cascade;
 #[path = "live/command.rs"]
 mod command;
 #[path = "live/frozen.rs"]

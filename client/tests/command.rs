@@ -139,6 +139,7 @@ fn healthy() -> v1::Status {
             heir: "orders-us-west".into(),
             outage_ms: 520,
             lost_bytes: 0,
+            waits: false,
             words: String::new(),
         }),
         ..Default::default()

@@ -135,7 +135,13 @@ fn the_status() {
         through: "b".into(),
     };
     let never = v1::InstanceStatus { name: "north".into(), region: "eu".into(), ..Default::default() };
-    let forecast = v1::Forecast { heir: "west".into(), outage_ms: 520, lost_bytes: 9, words: "soon".into() };
+    let forecast = v1::Forecast {
+        heir: "west".into(),
+        outage_ms: 520,
+        lost_bytes: 9,
+        waits: true,
+        words: "soon".into(),
+    };
     let orders = v1::GroupStatus {
         group: Some(group()),
         epoch: 8,

@@ -6,6 +6,7 @@ use nix::unistd::Pid;
 use regent_chaos::clock::now_ns;
 use regent_chaos::cluster::processes;
 use regent_chaos::cluster::topology::{GROUP, REGIONS, instance};
+use regent_chaos::timeline::Event;
 
 use super::stage::{HOME, Stage, play};
 
@@ -35,8 +36,12 @@ async fn switch(stage: &mut Stage, to: usize) -> anyhow::Result<()> {
     let after = stage.judge(writing).await?;
     ensure!(after.primary == Some(to) && stage.lost() == lost, "{after:?}");
     let events = stage.events(since_ns);
-    let cloned = events.iter().find(|event| event.task.as_ref().is_some_and(|task| task.contains("cloning")));
-    ensure!(cloned.is_none(), "an old primary that handed over needs no clone: {cloned:?}");
+    let mended = ["keeping", "rewinding", "cloning"];
+    let mends = |event: &&Event| {
+        event.task.as_ref().is_some_and(|task| mended.iter().any(|word| task.starts_with(word)))
+    };
+    let mended = events.iter().find(mends);
+    ensure!(mended.is_none(), "an old primary that handed over is a standby as it is: {mended:?}");
     Ok(())
 }
 

@@ -207,7 +207,9 @@ fn refused(trouble: String) -> Observation {
 }
 
 fn stopped(cluster: &postgres::Cluster) -> Observation {
-    let at = Lsn(cluster.checkpoint.0.max(cluster.min_recovery_end.0));
+    // Where its last record begins. Of a clean stop that record is the end of the log: who has just what is before it lacks it.
+    let last = cluster.checkpoint.0 + u64::from(cluster.state == postgres::ControlState::ShutDown);
+    let at = Lsn(last.max(cluster.min_recovery_end.0));
     Observation {
         role: Role::Stopped,
         was_primary: !cluster.was_standby(),

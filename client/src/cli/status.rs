@@ -185,7 +185,12 @@ fn forecast(status: &GroupStatus) -> String {
         Some(rpo) => format!("at most what was acknowledged in the last {}", span(rpo)),
         None => format!("about {}", bytes(forecast.lost_bytes)),
     };
-    format!("if {primary} died now: {heir} in about {}, losing {loss}", span(forecast.outage))
+    let then = if forecast.waits {
+        "; COMMITS THEN WAIT until another instance is back to confirm them"
+    } else {
+        ""
+    };
+    format!("if {primary} died now: {heir} in about {}, losing {loss}{then}", span(forecast.outage))
 }
 
 fn reason(words: &str) -> String {

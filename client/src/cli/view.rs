@@ -57,6 +57,7 @@ struct ForecastView {
     heir: Option<String>,
     outage_ms: u64,
     lost_bytes: u64,
+    waits_for_another: bool,
     words: String,
 }
 
@@ -284,6 +285,7 @@ impl From<&Forecast> for ForecastView {
             heir: forecast.heir.as_ref().map(ToString::to_string),
             outage_ms: millis(forecast.outage),
             lost_bytes: forecast.lost_bytes,
+            waits_for_another: forecast.waits,
             words: forecast.words.clone(),
         }
     }

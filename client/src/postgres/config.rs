@@ -22,7 +22,6 @@ pub(super) const FIXED_FILE: &str = "regent.conf";
 pub(super) const UPSTREAM_FILE: &str = "regent.upstream.conf";
 /// The file that says whom to wait for.
 pub(super) const SYNCHRONOUS_FILE: &str = "regent.synchronous.conf";
-
 /// The file that says whom no logical subscriber may get ahead of.
 pub(super) const SLOTS_FILE: &str = "regent.slots.conf";
 
@@ -126,7 +125,7 @@ pub(super) fn fixed(settings: &Settings, kept: &Kept) -> String {
     }
     if settings.own.is_some() {
         // One line of the operator's file leads here; the role's files follow from here.
-        text.push_str(&including(&[UPSTREAM_FILE, SYNCHRONOUS_FILE, SLOTS_FILE]));
+        text.push_str(&include_roles(settings));
     }
     text
 }
@@ -261,12 +260,19 @@ pub(super) fn with_block(there: &str, block: &str, first: bool) -> String {
 }
 
 /// For the end of `postgresql.conf`, so that it wins over what stands before.
-pub(super) fn includes() -> String {
-    including(&FILES)
+pub(super) fn includes(settings: &Settings) -> String {
+    include(FIXED_FILE) + &include_roles(settings)
 }
 
-fn including(files: &[&str]) -> String {
-    files.iter().map(|file| format!("include_if_exists = '{file}'\n")).collect()
+/// The files that change with the role. A file that is never there would be a line in the log of every process at every
+/// reload.
+fn include_roles(settings: &Settings) -> String {
+    let slots = settings.failover_slots.then_some(SLOTS_FILE);
+    [UPSTREAM_FILE, SYNCHRONOUS_FILE].into_iter().chain(slots).map(include).collect()
+}
+
+fn include(file: &str) -> String {
+    format!("include_if_exists = '{file}'\n")
 }
 
 /// For the beginning of `pg_hba.conf`: the first line that matches decides.

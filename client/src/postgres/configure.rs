@@ -17,10 +17,14 @@ pub(super) fn write_fixed(settings: &Settings, data_dir: &Path) -> Result<(), Po
     let in_dir = |name: &str| data_dir.join(name);
     let kept = settings.kept(data_dir)?;
     files::write_if_different(&in_dir(config::FIXED_FILE), &config::fixed(settings, &kept), owner)?;
+    let slots = in_dir(config::SLOTS_FILE);
+    if settings.failover_slots && !slots.exists() {
+        files::write_whole(&slots, &config::synchronized_slots(&[]), owner)?;
+    }
     if let Some(own) = &settings.own {
         return own.include(settings, data_dir);
     }
-    block(settings, &in_dir("postgresql.conf"), &config::includes(), false)?;
+    block(settings, &in_dir("postgresql.conf"), &config::includes(settings), false)?;
     block(settings, &in_dir("pg_hba.conf"), &config::hba(settings), true)?;
     block(settings, &in_dir("pg_ident.conf"), &config::ident(settings, &system_users(settings)?), true)
 }

@@ -18,13 +18,13 @@
 //! placeholder.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::PostgresError;
-use super::settings::RunAs;
+use super::settings::{RunAs, sibling};
 use super::{Server, files};
 
 /// How a placeholder begins.
@@ -112,15 +112,22 @@ fn fill(
 }
 
 /// Puts a placeholder, unless something else is there by now.
+///
+/// It gets its name when it is whole and Postgres's own: a standby looks for histories while they are put there, and one that it
+/// may not read ends it.
 fn place(path: &Path, timeline: u32, owner: Option<RunAs>) -> Result<(), PostgresError> {
-    let failed = |source| PostgresError::File { what: "write", path: path.to_owned(), source };
-    let mut file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-        opened => opened.map_err(failed)?,
-    };
+    let unfinished = sibling(path, "new");
     let text = format!("{MARK}: the number {timeline} is passed over, or its history is not known here.\n");
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    files::own(path, owner)
+    fs::write(&unfinished, text).map_err(PostgresError::file("write", &unfinished))?;
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))
+        .map_err(PostgresError::file("change the mode of", &unfinished))?;
+    files::own(&unfinished, owner)?;
+    let named = match fs::hard_link(&unfinished, path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        named => named.map_err(PostgresError::file("write", path)),
+    };
+    fs::remove_file(&unfinished).map_err(PostgresError::file("remove", &unfinished))?;
+    named
 }
 
 fn path_of(pg_wal: &Path, timeline: u32) -> PathBuf {
@@ -191,6 +198,29 @@ mod tests {
         fs::remove_file(path_of(&pg_wal, 4)).unwrap();
         settle(dir.path(), None).unwrap();
         assert_eq!(found(&dir), [(2, true), (3, false), (4, false), (5, false), (6, true)]);
+    }
+
+    /// A standby that runs looks for them meanwhile, and ends when it may not read one.
+    #[test]
+    fn whoever_sees_one_can_read_it() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = with(&[]);
+        let pg_wal = dir.path().join("pg_wal");
+        let owner = nix::unistd::Uid::effective().is_root().then_some(RunAs { uid: 65_534, gid: 65_534 });
+        let made = std::thread::spawn({
+            let pg_wal = pg_wal.clone();
+            move || lead_to(&pg_wal, 2_000, owner)
+        });
+        for timeline in 2..2_000 {
+            let seen = loop {
+                match fs::metadata(path_of(&pg_wal, timeline)) {
+                    Ok(seen) => break seen,
+                    Err(_) => assert!(!made.is_finished() || path_of(&pg_wal, timeline).exists()),
+                }
+            };
+            assert!(seen.len() > 0 && owner.is_none_or(|owner| owner.uid == seen.uid()), "{timeline}");
+        }
+        made.join().unwrap().unwrap();
     }
 
     #[test]

@@ -33,10 +33,13 @@ fn history(server: &Server, timeline: u32) -> std::path::PathBuf {
 fn place(server: &Server, timelines: std::ops::RangeInclusive<u32>) {
     for timeline in timelines {
         let text = "# Placeholder of regent-agent: as the new primary sends it\n";
-        std::fs::write(history(server, timeline), text).unwrap();
+        // It may look for them meanwhile, and ends when it may not read one.
+        let unfinished = server.settings().data_dir.join("unfinished");
+        std::fs::write(&unfinished, text).unwrap();
         if let Some(RunAs { uid, gid }) = server.settings().run_as {
-            std::os::unix::fs::chown(history(server, timeline), Some(uid), Some(gid)).unwrap();
+            std::os::unix::fs::chown(&unfinished, Some(uid), Some(gid)).unwrap();
         }
+        std::fs::rename(unfinished, history(server, timeline)).unwrap();
     }
 }
 

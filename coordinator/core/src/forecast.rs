@@ -1,9 +1,10 @@
 //! What would happen if the primary died now: who would take over, in about how many milliseconds, losing what. And how
 //! long a switchover would make commits wait. The formulas are the time budget of design section 7.
 
+use crate::command::Instance;
 use crate::ids::{InstanceName, NodeId, RegionName};
 use crate::quorum::majority;
-use crate::replication::Configuration;
+use crate::replication::{Configuration, Mode, Policy};
 use crate::state::Group;
 use crate::succession::{lag_bytes, why_not};
 use crate::time::Time;
@@ -20,6 +21,9 @@ const TURN: Duration = Duration::from_millis(30);
 const RECONNECT: Duration = Duration::from_millis(20);
 /// A Postgres that has just made a checkpoint stops.
 const STOP: Duration = Duration::from_millis(50);
+/// Round trips until a standby confirms to a new primary: it connects and logs in (five), asks what that one is and for its
+/// history (two), receives the end of the old timeline and leaves it (two), begins on the new one (two), and confirms (one).
+const CONFIRMING: u32 = 12;
 
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +32,8 @@ pub struct Forecast {
     pub heir: InstanceName,
     /// From the death of the primary's region to the first commit at the heir.
     pub outage: Duration,
+    /// Whether commits wait after that until somebody else comes back: nobody would be left to confirm them.
+    pub waits: bool,
     /// WAL that only the primary has, in bytes; 0 in `sync` and `quorum`, where none of it was acknowledged.
     pub lost_bytes: u64,
     /// In `bounded`, in force: how long before the last acknowledgement what is lost was acknowledged, at most.
@@ -35,11 +41,11 @@ pub struct Forecast {
 }
 
 /// Predicts the loss of the primary's whole region, `region_of` telling where each witness is.
-pub fn forecast<'a, R: PartialEq>(
-    group: &'a Group,
-    view: &'a GroupView,
-    region_of: impl Fn(NodeId) -> Option<R>,
-    primary_region: Option<R>,
+pub fn forecast(
+    group: &Group,
+    view: &GroupView,
+    region_of: impl Fn(NodeId) -> Option<RegionName>,
+    primary_region: Option<RegionName>,
     now: Time,
 ) -> Option<Forecast> {
     let heir = group.succession.iter().find(|name| why_not(group, view, name, now).is_none())?;
@@ -48,9 +54,8 @@ pub fn forecast<'a, R: PartialEq>(
         .electorate
         .iter()
         .filter(|id| !lost_with_it(id))
-        .filter_map(|id| view.last_standing(*id))
-        .filter_map(|(standing, _)| standing.hears.iter().find(|(name, _)| name == heir))
-        .map(|(_, rtt_us)| Duration::from_micros(u64::from(*rtt_us)) / 2)
+        .filter_map(|id| round_trip(view, *id, heir))
+        .map(|there| there / 2)
         .collect();
     votes.sort_unstable();
     let last = votes.get(majority(group.electorate.len()) - 1)?;
@@ -60,35 +65,73 @@ pub fn forecast<'a, R: PartialEq>(
     // Whoever may lack a commit asks the others first: they hear of the decision, and answer.
     let gathers = group.configuration.as_ref().is_some_and(Configuration::must_gather);
     let gathering = if gathers { *last * 2 + TURN } else { Duration::ZERO };
+    let left = |at: &Instance| Some(&at.region) != primary_region.as_ref();
+    let confirming = confirming(group, view, heir, &region_of, left, now);
+    let outage = group.terms.suspicion + FLUSH + *last + gathering + PROMOTION + RECONNECT;
     Some(Forecast {
         heir: heir.clone(),
-        outage: group.terms.suspicion + FLUSH + *last + gathering + PROMOTION + RECONNECT,
+        outage: outage + confirming.unwrap_or_default(),
+        waits: confirming.is_none(),
         lost_bytes,
         rpo: group.terms.mode.rpo().filter(|_| group.in_force()),
     })
 }
 
+/// How long a new primary's first commit waits for the nearest standby to come and confirm it, of those that are left. `None`:
+/// nobody is. Which standby may confirm is decided where it is done; that it cannot is rarely so, and makes this too short.
+fn confirming(
+    group: &Group,
+    view: &GroupView,
+    primary: &InstanceName,
+    region_of: impl Fn(NodeId) -> Option<RegionName>,
+    left: impl Fn(&Instance) -> bool,
+    now: Time,
+) -> Option<Duration> {
+    if group.terms.mode == Mode::Async || group.terms.policy == Policy::Degrade {
+        return Some(Duration::ZERO);
+    }
+    let others = view.all_fresh(group, now).filter(|report| report.instance != *primary);
+    let others = others.filter(|report| group.instances.get(&report.instance).is_some_and(&left));
+    let trips = others.filter_map(|other| between(group, view, primary, &other.instance, &region_of));
+    trips.min().map(|there| there * CONFIRMING)
+}
+
+/// How far a witness is from an instance.
+fn round_trip(view: &GroupView, from: NodeId, to: &InstanceName) -> Option<Duration> {
+    let (standing, _) = view.last_standing(from)?;
+    let (_, rtt_us) = standing.hears.iter().find(|(heard, _)| heard == to)?;
+    Some(Duration::from_micros(u64::from(*rtt_us)))
+}
+
+/// How far an instance is from another, as a witness in that one's region measures it.
+fn between(
+    group: &Group,
+    view: &GroupView,
+    one: &InstanceName,
+    other: &InstanceName,
+    region_of: impl Fn(NodeId) -> Option<RegionName>,
+) -> Option<Duration> {
+    let at = &group.instances.get(other)?.region;
+    let mut beside = group.electorate.iter().filter(|id| region_of(**id).as_ref() == Some(at));
+    beside.find_map(|id| round_trip(view, *id, one))
+}
+
 /// How long commits will wait in a switchover: until the old primary has stopped, which takes a round trip to its
-/// successor, its release has reached a majority of witnesses and their votes the successor, and that one is
-/// promoted. `None` while the round trips are not known.
+/// successor, its release has reached a majority of witnesses and their votes the successor, that one is promoted, and
+/// somebody confirms to it, where commits wait for that. `None` while the round trips are not known.
 pub fn pause(
     group: &Group,
     view: &GroupView,
     from: &InstanceName,
     to: &InstanceName,
     region_of: impl Fn(NodeId) -> Option<RegionName>,
+    now: Time,
 ) -> Option<Duration> {
-    let trip = |id: NodeId, name: &InstanceName| {
-        let (standing, _) = view.last_standing(id)?;
-        let (_, rtt_us) = standing.hears.iter().find(|(heard, _)| heard == name)?;
-        Some(Duration::from_micros(u64::from(*rtt_us)))
-    };
-    let at = &group.instances.get(to)?.region;
-    let mut beside = group.electorate.iter().filter(|id| region_of(**id).as_ref() == Some(at));
-    let there = beside.find_map(|id| trip(*id, from))?;
-    let mut votes: Vec<Duration> =
-        group.electorate.iter().filter_map(|id| Some((trip(*id, from)? + trip(*id, to)?) / 2)).collect();
+    let there = between(group, view, from, to, &region_of)?;
+    let way = |id: &NodeId| Some((round_trip(view, *id, from)? + round_trip(view, *id, to)?) / 2);
+    let mut votes: Vec<Duration> = group.electorate.iter().filter_map(way).collect();
     votes.sort_unstable();
     let last = votes.get(majority(group.electorate.len()) - 1)?;
-    Some(STOP + there + *last + FLUSH + PROMOTION + RECONNECT)
+    let confirming = confirming(group, view, to, &region_of, |_| true, now)?;
+    Some(STOP + there + *last + FLUSH + PROMOTION + RECONNECT + confirming)
 }

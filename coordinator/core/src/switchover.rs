@@ -122,7 +122,7 @@ pub fn check(
     Ok(Plan {
         from: primary.clone(),
         lag_bytes: report.and_then(|report| lag_bytes(group, view, report)),
-        pause: pause(group, view, primary, &to, region_of),
+        pause: pause(group, view, primary, &to, region_of, now),
         wish: HandOver { epoch, to, ticket: now.0, wait: wish.wait },
     })
 }

@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 mod confirm;
 #[path = "rules/drain.rs"]
 mod drain;
+#[path = "rules/forecast.rs"]
+mod forecast;
 #[path = "rules/joint.rs"]
 mod joint;
 #[path = "rules/switchover.rs"]

@@ -15,6 +15,9 @@ use regent_core::view::GroupView;
 use regent_proto::api::{Forecast, GroupStatus, InstanceStatus, NodeStatus, Status, Switching};
 use std::time::Duration;
 
+/// What a forecast adds when nobody would be left to confirm.
+const WAITS: &str = "; commits then wait until another instance is back to confirm them";
+
 /// A node that was not heard for so long is not reachable, whatever its streams look like.
 const UNHEARD: Duration = Duration::from_secs(3);
 
@@ -181,13 +184,16 @@ impl Look<'_> {
                     (0, None) => "losing nothing known".to_owned(),
                     (bytes, None) => format!("losing about {bytes} bytes of WAL"),
                 };
-                let words = format!("{heir} would take over in about {ms} ms, {loss}");
-                Forecast { heir: Some(known.heir), outage: known.outage, lost_bytes: known.lost_bytes, words }
+                let then = if known.waits { WAITS } else { "" };
+                let words = format!("{heir} would take over in about {ms} ms, {loss}{then}");
+                let (outage, lost_bytes, waits) = (known.outage, known.lost_bytes, known.waits);
+                Forecast { heir: Some(known.heir), outage, lost_bytes, waits, words }
             }
             None => Forecast {
                 heir: None,
                 outage: Duration::ZERO,
                 lost_bytes: 0,
+                waits: false,
                 words: "nobody could take over: see why not beside each instance".to_owned(),
             },
         }

@@ -123,6 +123,8 @@ pub struct Forecast {
     pub outage: Duration,
     /// Bytes of WAL that only the primary has, about.
     pub lost_bytes: u64,
+    /// Whether commits then wait until another instance comes back: nobody would be left to confirm them.
+    pub waits: bool,
     /// The same in words.
     pub words: String,
 }

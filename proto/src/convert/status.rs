@@ -169,6 +169,7 @@ impl From<Forecast> for v1::Forecast {
             heir: text_of(forecast.heir),
             outage_ms: millis(forecast.outage),
             lost_bytes: forecast.lost_bytes,
+            waits: forecast.waits,
             words: forecast.words,
         }
     }
@@ -181,6 +182,7 @@ impl TryFrom<v1::Forecast> for Forecast {
             heir: somebody("forecast.heir", forecast.heir)?,
             outage: Duration::from_millis(forecast.outage_ms),
             lost_bytes: forecast.lost_bytes,
+            waits: forecast.waits,
             words: forecast.words,
         })
     }

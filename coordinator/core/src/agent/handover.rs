@@ -176,6 +176,7 @@ impl Agent {
         }
         if self.has_everything() {
             let to = self.successor().cloned();
+            self.postgres.hand_to(to.clone());
             return self.release(to, Reason::Switchover, out);
         }
         self.lose_patience(now, out);
@@ -262,8 +263,8 @@ impl Agent {
         };
         match self.postgres.seen.standbys.get(&wish.to) {
             Some(_) if !self.surely_nameable(&wish.to) => "is not in the succession yet".to_owned(),
-            Some(_) if reached < proof => {
-                "does not say how far it is: its Postgres has to let this agent in, as for a rewind"
+            Some(at) if at >= proof && reached < proof => {
+                "has not said itself how far it is (its Postgres has to let this agent in, as for a rewind)"
                     .to_owned()
             }
             Some(at) => {

@@ -171,6 +171,8 @@ pub(super) struct Postgres {
     kept: Option<(Upstream, Epoch)>,
     /// Made like another since it ran last: to be started as a standby, whatever it was before.
     rewound: bool,
+    /// Who has everything that is here, by its own word, since Postgres stopped for it.
+    handed_to: Option<InstanceName>,
     trouble: String,
 }
 
@@ -184,6 +186,17 @@ impl Postgres {
     pub fn stops(&self) -> bool {
         matches!(self.task, Some(Task::StopFor { .. }))
     }
+
+    /// That one has said that it has everything that is here.
+    pub fn hand_to(&mut self, successor: Option<InstanceName>) {
+        self.handed_to = successor;
+    }
+
+    /// Whether that one, as the primary, left nothing behind that is here: there is nothing to keep and to rewind. Should it
+    /// have lost it meanwhile, this one cannot follow, which is noticed as with any standby.
+    fn handed(&self, primary: &Upstream) -> bool {
+        self.handed_to.as_ref() == Some(&primary.instance)
+    }
 }
 
 impl Agent {
@@ -193,6 +206,7 @@ impl Agent {
         }
         self.postgres.rewound &= seen.role == Role::Stopped;
         self.postgres.kept.take_if(|_| seen.role != Role::Stopped);
+        self.postgres.handed_to.take_if(|_| seen.role != Role::Stopped);
         let was = std::mem::replace(&mut self.postgres.seen, seen).role;
         let known = std::mem::replace(&mut self.postgres.known, true);
         if self.postgres.seen.role == Role::Primary && was != Role::Primary {
@@ -491,7 +505,9 @@ impl Agent {
             Role::Stopped if self.not_rewindable() => {
                 Some((Task::Clone(self.source(primary)), "could not be rewound"))
             }
-            Role::Stopped if seen.was_primary && !self.postgres.rewound => {
+            Role::Stopped
+                if seen.was_primary && !self.postgres.rewound && !self.postgres.handed(&primary) =>
+            {
                 Some(self.rewind(primary, "was primary before"))
             }
             Role::Stopped if self.postgres.strayed => Some(self.rewind(primary, "could not follow")),

@@ -153,7 +153,7 @@ fn no_commit_waits_for_a_successor_that_cannot_be_asked() {
     assert!(!closes(&agent.step(done(task, Ok(())), Time::ZERO)));
     let effects = agent.step(seen(MIB, Some(MIB)), Time(5_001 * MS));
     assert!(
-        called_off(&effects).is_some_and(|why| why.contains("b does not say how far it is")),
+        called_off(&effects).is_some_and(|why| why.contains("b has not said itself how far it is")),
         "{effects:?}"
     );
     assert!(!closes(&effects), "{effects:?}");
