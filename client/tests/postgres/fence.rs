@@ -388,7 +388,7 @@ fn who_may_not_change_the_kernels_tables_is_told_so() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-// ---------- what docs/benchmarks.md says of it ----------
+// ---------- how early it closes ----------
 
 #[test]
 #[ignore = "a measurement: what a renewal costs, and how long before the end of the lease the last message passes"]
