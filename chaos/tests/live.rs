@@ -19,6 +19,8 @@ mod frozen;
 mod gray;
 #[path = "live/inplace.rs"]
 mod inplace;
+#[path = "live/kernel.rs"]
+mod kernel;
 #[path = "live/lost.rs"]
 mod lost;
 #[path = "live/modes.rs"]

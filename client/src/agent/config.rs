@@ -1,5 +1,6 @@
 //! The agent's configuration: a TOML file, overridden by `REGENT_...` in the environment, overridden by flags.
 
+use super::fence::Place;
 use super::hooks::HooksConfig;
 use crate::postgres::{Gate, RunAs, Secret, Settings};
 use figment::Figment;
@@ -11,6 +12,7 @@ use regent_core::ids::{GroupName, InstanceName, RegionName};
 use regent_core::tags::Tags;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,6 +80,18 @@ pub struct Config {
     /// The operator's own programs.
     #[serde(default)]
     pub hooks: HooksConfig,
+    /// Fences beside the gate.
+    #[serde(default)]
+    pub fence: FenceConfig,
+}
+
+/// Fences beside the gate.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FenceConfig {
+    /// A primary's port is open only while its lease lasts; needs CAP_NET_ADMIN and nftables.
+    #[serde(default)]
+    pub kernel: bool,
 }
 
 /// What the group shall do, or not do, with this instance.
@@ -257,6 +271,16 @@ impl Config {
         Ok(self.lease_path())
     }
 
+    /// Whose port the kernel's fence is for.
+    pub(super) fn fence_place(&self) -> Place {
+        let PostgresConfig { listen_address, port, .. } = &self.postgres;
+        let address = listen_address.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
+        let name = format!("regent.{}.{}.{}", self.cluster, self.group, self.instance);
+        let fits = |one: char| one.is_ascii_alphanumeric() || "._-".contains(one);
+        let table = name.chars().map(|one| if fits(one) { one } else { '_' }).collect();
+        Place { table, address, port: *port }
+    }
+
     fn lease_path(&self) -> PathBuf {
         self.postgres.run_dir.join(format!("{}.{}.{}.lease", self.cluster, self.group, self.instance))
     }
@@ -291,7 +315,7 @@ fn is_ours(key: &str) -> bool {
         ["cluster", "group", "instance", "region", "state_dir", "audit", "log_format", "nodes", "routes"];
     let key = key.to_ascii_lowercase();
     KEYS.contains(&key.as_str())
-        || ["postgres__", "hooks__", "tags__"].iter().any(|table| key.starts_with(table))
+        || ["postgres__", "hooks__", "tags__", "fence__"].iter().any(|table| key.starts_with(table))
 }
 
 /// A user of this machine, to run Postgres as; nobody when the agent is that user already.
@@ -342,6 +366,25 @@ port = 5432
         let tagged = "[tags]\nno_promote = true\npriority = 3\nreplicate_from = \"orders-west\"\n[postgres]";
         let tags = load(&GOOD.replacen("[postgres]", tagged, 1)).unwrap().place().tags;
         assert_eq!(tags.to_string(), "no_promote, priority 3, replicate_from orders-west");
+        assert!(!config.fence.kernel);
+    }
+
+    #[test]
+    fn the_kernel_fences_an_address_only_where_one_is_listened_on() {
+        for (listens, address) in
+            [("10.0.1.5", Some("10.0.1.5")), ("0.0.0.0", None), ("::", None), ("db.east", None)]
+        {
+            let text = GOOD.replacen(
+                "listen_address = \"127.0.0.1\"",
+                &format!("listen_address = \"{listens}\""),
+                1,
+            );
+            let config = load(&format!("{text}[fence]\nkernel = true\n")).unwrap();
+            assert!(config.fence.kernel);
+            let place = config.fence_place();
+            assert_eq!(place.address, address.map(|address| address.parse().unwrap()), "{listens}");
+            assert_eq!((place.table.as_str(), place.port), ("regent.demo.orders.orders-east", 5432));
+        }
     }
 
     #[test]
@@ -362,6 +405,7 @@ port = 5432
                 "another instance of the group",
             ),
             ("[postgres]", "[tags]\nno_promotion = true\n[postgres]", "no_promotion"),
+            ("[postgres]", "[fence]\nkernal = true\n[postgres]", "kernal"),
             ("state_dir", "state_dri", "state_dri"),
             ("region = \"us-east\"", "region = ", "region"),
         ] {

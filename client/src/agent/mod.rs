@@ -8,6 +8,7 @@ pub mod adoption;
 mod audit;
 mod config;
 mod eyes;
+pub mod fence;
 mod hands;
 mod hooks;
 mod link;
@@ -16,12 +17,13 @@ mod pulse;
 mod slots;
 mod store;
 
-pub use config::{Config, ConfigError, LogFormat};
+pub use config::{Config, ConfigError, FenceConfig, LogFormat};
 pub use hooks::{HookError, HooksConfig};
 
 use crate::gate::{GateError, LeaseFile, boottime_ns};
 use crate::postgres::{Adopted, PostgresError, Server, Settings};
 use audit::Audit;
+use fence::Fence;
 use hooks::{Crier, Hooks};
 use regent_core::agent::{Agent, Durable, Effect, Event, Identity};
 use regent_core::ids::NodeId;
@@ -123,6 +125,22 @@ fn first_record() -> Durable {
     Durable { incarnation: unix.as_millis() as u64, ..Durable::default() }
 }
 
+/// The fence in the kernel, where it is asked for. Where it is not, none is left of an agent for which it was.
+fn fenced(config: &Config) -> Option<Fence> {
+    if !config.fence.kernel {
+        let place = config.fence_place();
+        // An agent that may not look could not have made one either.
+        if let Ok(true) = fence::remove_left(&place) {
+            tracing::info!(
+                table = place.table,
+                "kernel fence: not asked for any more, removed what was left of it"
+            );
+        }
+        return None;
+    }
+    Some(Fence::new(config.fence_place()))
+}
+
 /// Now, on the clock of all decisions.
 fn now() -> Time {
     Time(boottime_ns())
@@ -170,7 +188,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             (NodeId(node.id), link::keep(NodeId(node.id), node.address.clone(), &config, events.clone()))
         })
         .collect();
-    let shell = Shell { agent, store, audit, lease, hands, links, crier: Crier::new(hooks) };
+    let fence = fenced(&config);
+    let shell = Shell { agent, store, audit, lease, fence, hands, links, crier: Crier::new(hooks) };
     shell.run(first, inbox, shutdown).await
 }
 
@@ -179,6 +198,7 @@ struct Shell {
     store: Store,
     audit: Audit,
     lease: LeaseFile,
+    fence: Option<Fence>,
     hands: hands::Hands,
     links: BTreeMap<NodeId, mpsc::Sender<regent_core::message::ToWitness>>,
     crier: Crier,
@@ -202,8 +222,13 @@ impl Shell {
                 () = tokio::time::sleep(due) => Event::Wake,
             };
             self.crier.saw(&event, self.agent.durable().seen());
+            let seen = Fence::seen_in(&event);
             let effects = self.agent.step(event, now());
             self.carry_out(effects).await?;
+            if let Some(fence) = &mut self.fence {
+                fence.follow(seen, self.agent.leased_until());
+                self.agent.set_kernel_fence(fence.standing());
+            }
         }
     }
 

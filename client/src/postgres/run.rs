@@ -310,9 +310,22 @@ fn spawn(
         command.uid(run_as.uid).gid(run_as.gid);
     }
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
-    // SAFETY: setsid is async-signal-safe, and nothing else is done between fork and exec.
+    // SAFETY: both are plain system calls, and nothing else is done between fork and exec.
     unsafe {
-        command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(std::io::Error::from));
+        command.pre_exec(|| {
+            keep_no_privilege();
+            nix::unistd::setsid().map(drop).map_err(std::io::Error::from)
+        });
     }
     command.spawn().map_err(|source| PostgresError::Spawn { program: program.to_owned(), source })
+}
+
+/// An agent that fences its Postgres's port in the kernel may have been given the power to by its service manager, to hand on to
+/// `nft`: Postgres, whose superusers run programs, must not be able to open that fence.
+fn keep_no_privilege() {
+    let (clear, none): (libc::c_int, libc::c_ulong) = (libc::PR_CAP_AMBIENT_CLEAR_ALL, 0);
+    // SAFETY: changes nothing but this process's ambient capabilities. A kernel that has none fails, and has none to keep.
+    unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, clear as libc::c_ulong, none, none, none);
+    }
 }

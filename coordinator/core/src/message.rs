@@ -98,6 +98,23 @@ pub struct Report {
     /// Parameters that were changed and wait for a restart.
     #[serde(default)]
     pub pending_restart: Vec<String>,
+    /// Whether the kernel, too, keeps its port to the lease.
+    #[serde(default)]
+    pub kernel_fence: KernelFence,
+}
+
+/// The fence in the kernel, beside an instance's gate. Nothing is decided on it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub enum KernelFence {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// Asked for, and it could be armed: there is no primary to fence.
+    Ready,
+    /// The primary's port is open only while its lease lasts.
+    Armed,
+    /// Asked for and not there, and why.
+    NotArmed(String),
 }
 
 /// A switchover that is asked of a primary.

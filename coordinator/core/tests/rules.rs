@@ -5,7 +5,7 @@
 use regent_core::agent::{self, Agent, Identity, Observation, Task};
 use regent_core::command::{Command, Instance, Node, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, Position, RegionName, Revision, Seq};
-use regent_core::message::{Report, Role, Solicit, Standing, ToAgent, ToNode};
+use regent_core::message::{KernelFence, Report, Role, Solicit, Standing, ToAgent, ToNode};
 use regent_core::plan::{Action, plan};
 use regent_core::quorum::Electorate;
 use regent_core::read::{Outcome, decide};
@@ -271,6 +271,7 @@ fn report(name: &str, number: u64) -> Report {
         pending_restart: Vec::new(),
         through: None,
         warning: String::new(),
+        kernel_fence: KernelFence::Off,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::raft::Leadership;
 use regent_core::drain::is_drained;
 use regent_core::forecast::forecast;
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName};
+use regent_core::message::KernelFence;
 use regent_core::replication::{Mode, Policy};
 use regent_core::state::{Group, State};
 use regent_core::succession::{lag_bytes, why_not};
@@ -135,6 +136,9 @@ impl Look<'_> {
         if fresh.is_some() {
             fences.push("agent".to_owned());
         }
+        if fresh.is_some_and(|report| report.kernel_fence == KernelFence::Armed) {
+            fences.push("kernel".to_owned());
+        }
         let place = self.group.succession.iter().position(|member| member == name);
         let is_primary = self.view().current(self.group).1 == Some(name);
         let drained = || {
@@ -208,6 +212,12 @@ impl Look<'_> {
         self.primary_troubles(&mut troubles);
         for id in self.group.electorate.iter().filter(|id| !reachable(self.book, **id, self.now)) {
             troubles.push(format!("node {id} of the electorate is unreachable from node {}", self.book.me));
+        }
+        for name in self.group.instances.keys() {
+            let fresh = self.view().fresh(self.group, name, self.now);
+            if let Some(KernelFence::NotArmed(why)) = fresh.map(|report| &report.kernel_fence) {
+                troubles.push(format!("{name}: kernel fence: not armed: {why}"));
+            }
         }
         let reports = self.group.instances.keys().filter_map(|name| self.view().last_report(name));
         for (report, _) in reports.filter(|(report, _)| !report.trouble.is_empty()) {

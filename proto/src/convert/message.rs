@@ -15,7 +15,7 @@ use crate::v1::refusal::Kind;
 use crate::v1::witness_message::Message as Answered;
 use regent_core::command::Instance;
 use regent_core::ids::{GroupName, InstanceName};
-use regent_core::message::{Progress, Refusal, Release, Report, ToAgent, ToWitness};
+use regent_core::message::{KernelFence, Progress, Refusal, Release, Report, ToAgent, ToWitness};
 use regent_core::replication::Offer;
 
 /// A message of an agent, as it came in.
@@ -111,6 +111,7 @@ impl From<Report> for v1::Report {
             pending_restart: report.pending_restart.into_iter().map(fitting).collect(),
             through: report.through.map(Into::into).unwrap_or_default(),
             warning: fitting(report.warning),
+            kernel_fence: wire_fence(report.kernel_fence),
         }
     }
 }
@@ -151,8 +152,28 @@ impl TryFrom<v1::Report> for Report {
                 .collect::<Result<_, _>>()?,
             through: somebody("through", report.through)?,
             warning: text("warning", report.warning)?,
+            kernel_fence: kernel_fence(report.kernel_fence)?,
         })
     }
+}
+
+fn wire_fence(fence: KernelFence) -> Option<v1::KernelFence> {
+    let (armed, why_not) = match fence {
+        KernelFence::Off => return None,
+        KernelFence::Ready => (false, None),
+        KernelFence::Armed => (true, None),
+        KernelFence::NotArmed(why) => (false, Some(fitting(why))),
+    };
+    Some(v1::KernelFence { armed, why_not })
+}
+
+fn kernel_fence(fence: Option<v1::KernelFence>) -> Result<KernelFence, ConvertError> {
+    let Some(v1::KernelFence { armed, why_not }) = fence else { return Ok(KernelFence::Off) };
+    Ok(match why_not {
+        _ if armed => KernelFence::Armed,
+        None => KernelFence::Ready,
+        Some(why) => KernelFence::NotArmed(text("why_not", why)?),
+    })
 }
 
 impl From<Offer> for v1::Offer {

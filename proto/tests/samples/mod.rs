@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use regent_core::command::{Instance, Terms};
 use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Position, RegionName, Revision, Seq};
 use regent_core::message::{
-    HandOver, Progress, Refusal, Release, Report, Role, Solicit, Standing, Step, ToAgent, ToNode, ToWitness,
+    HandOver, KernelFence, Progress, Refusal, Release, Report, Role, Solicit, Standing, Step, ToAgent,
+    ToNode, ToWitness,
 };
 use regent_core::quorum::Electorate;
 use regent_core::replication::{Configuration, Mode, Offer, Policy};
@@ -140,10 +141,9 @@ pub fn report() -> impl Strategy<Value = Report> {
     let who = (group_name(), instance_name(), seq(), role(), position());
     let epochs = (option::of(epoch()), any_epoch(), any_epoch(), any_epoch(), any_epoch());
     let flags = any::<(bool, bool, bool, bool, Option<u64>, u32)>();
-    let through = option::of(instance_name());
-    let starts = option::of(span());
-    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), through, starts).prop_map(
-        |(who, epochs, flags, trouble, hand_over, offer, through, started_in)| {
+    let rest = (option::of(instance_name()), option::of(span()), kernel_fence());
+    (who, epochs, flags, ".{0,200}", option::of(progress()), offer(), rest).prop_map(
+        |(who, epochs, flags, trouble, hand_over, offer, (through, started_in, kernel_fence))| {
             let (group, instance, seq, role, position) = who;
             let (claims, seen, acted, declined, followed) = epochs;
             let (leased, ready, streaming, gate_armed, system_id, rtt_us) = flags;
@@ -173,9 +173,15 @@ pub fn report() -> impl Strategy<Value = Report> {
                 through,
                 trouble,
                 hand_over,
+                kernel_fence,
             }
         },
     )
+}
+
+fn kernel_fence() -> impl Strategy<Value = KernelFence> {
+    use KernelFence::{Armed, NotArmed, Off, Ready};
+    prop_oneof![Just(Off), Just(Ready), Just(Armed), ".{0,200}".prop_map(NotArmed)]
 }
 
 fn hand_over() -> impl Strategy<Value = HandOver> {

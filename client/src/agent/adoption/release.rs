@@ -1,6 +1,6 @@
 //! Giving an adopted Postgres back.
 
-use super::super::{AgentError, Config};
+use super::super::{AgentError, Config, fence};
 use super::{AdoptionError, Record, alone, group};
 use crate::postgres::{Adopted, Back, Server};
 
@@ -46,8 +46,22 @@ pub async fn release(config: &Config, sure: bool, tell: &mut dyn FnMut(&str)) ->
         let role = if primary { "primary" } else { "standby" };
         tell(&format!("Postgres runs as process {pid}, a {role} of its own: nothing fences it"));
     }
+    open_port(config, tell);
     Record::remove(&config.state_dir)?;
     Ok(())
+}
+
+/// What the agent left of its fence in the kernel would keep a primary's port closed for ever.
+fn open_port(config: &Config, tell: &mut dyn FnMut(&str)) {
+    let place = config.fence_place();
+    match fence::remove_left(&place) {
+        Ok(true) => tell("the fence in the kernel is removed"),
+        Err(error) if config.fence.kernel => tell(&format!(
+            "the fence in the kernel could not be removed ({error}); as root, if it is there: nft delete table inet {}",
+            place.table
+        )),
+        Ok(false) | Err(_) => {}
+    }
 }
 
 /// Whether no second primary can come of it.

@@ -34,7 +34,7 @@ pub use probe::{PROBE_TIMEOUT, Probe};
 use crate::command::Instance;
 use crate::ids::{Epoch, GroupName, InstanceName, Lsn, NodeId, Seq};
 use crate::lease::Vouchers;
-use crate::message::{Refusal, Release, Report, Role, ToAgent, ToWitness};
+use crate::message::{KernelFence, Refusal, Release, Report, Role, ToAgent, ToWitness};
 use crate::mutant::{self, Mutant};
 use crate::state::Group;
 use crate::tail::Tail;
@@ -193,6 +193,7 @@ pub struct Agent {
     postgres: postgres::Postgres,
     pulse: probe::Pulse,
     on_rewind_failure: OnRewindFailure,
+    kernel_fence: KernelFence,
     /// Since when it holds an office that its Postgres does not fill, if it does not.
     office_since: Time,
 }
@@ -225,6 +226,7 @@ impl Agent {
             postgres: postgres::Postgres::default(),
             pulse: probe::Pulse::new(now),
             on_rewind_failure: OnRewindFailure::default(),
+            kernel_fence: KernelFence::default(),
             office_since: now,
         };
         let persist = agent.persist();
@@ -234,6 +236,11 @@ impl Agent {
     /// What shall follow when its Postgres cannot be rewound.
     pub fn set_on_rewind_failure(&mut self, then: OnRewindFailure) {
         self.on_rewind_failure = then;
+    }
+
+    /// What the next reports say of the fence in the kernel.
+    pub fn set_kernel_fence(&mut self, fence: KernelFence) {
+        self.kernel_fence = fence;
     }
 
     /// Takes one event; returns what to do about it, in order.
@@ -459,6 +466,7 @@ impl Agent {
             pending_restart: seen.pending_restart.clone(),
             through: self.through(),
             warning: seen.warning.clone(),
+            kernel_fence: self.kernel_fence.clone(),
         }
     }
 

@@ -34,6 +34,13 @@ impl Agent {
         self.office().is_some() && self.deadline().is_some_and(|deadline| now < deadline)
     }
 
+    /// Until when a majority's promises run for the office held. Unlike the gate, which is opened no further while commits are
+    /// held or Postgres is not ready, this is the whole of the lease: what a primary that hands over still sends to its
+    /// standbys is sent under it.
+    pub fn leased_until(&self) -> Option<Time> {
+        self.office().and_then(|_| self.deadline())
+    }
+
     fn deadline(&self) -> Option<Time> {
         self.vouchers.deadline(self.electorate()?)
     }

@@ -4,7 +4,7 @@ use super::cluster::Cluster;
 use super::eventually;
 use regent_core::command::Instance;
 use regent_core::ids::{Epoch, GroupName, InstanceName, Lsn, Position, Seq};
-use regent_core::message::{Progress, Release, Report, Role, Step, ToAgent, ToWitness};
+use regent_core::message::{KernelFence, Progress, Release, Report, Role, Step, ToAgent, ToWitness};
 use regent_core::vote::Reason;
 use regent_proto::convert::agent_message;
 use regent_proto::v1;
@@ -243,6 +243,7 @@ fn report(instance: &InstanceName, shared: &Shared) -> Report {
         pending_restart: Vec::new(),
         through: None,
         warning: String::new(),
+        kernel_fence: KernelFence::Off,
     }
 }
 
