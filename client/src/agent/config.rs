@@ -74,6 +74,23 @@ pub struct Config {
     /// The operator's own programs.
     #[serde(default)]
     pub hooks: HooksConfig,
+    /// The operator's own way to make a new replica, in the place of `pg_basebackup`.
+    pub clone: Option<CloneConfig>,
+}
+
+/// A program that makes a new replica.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloneConfig {
+    /// The program, and what it is given; no shell is between.
+    pub command: Vec<String>,
+    /// How long it may take, in seconds.
+    #[serde(default = "a_day")]
+    pub timeout_s: u64,
+}
+
+fn a_day() -> u64 {
+    86_400
 }
 
 /// How the log is written.
@@ -206,6 +223,13 @@ impl Config {
             let expected = "1000 to 60000: below, a busy disk's stalls would cost promotions";
             return value("postgres.probe_timeout_ms", expected, self.postgres.probe_timeout_ms.to_string());
         }
+        let clone = self.clone.as_ref();
+        if clone.is_some_and(|clone| clone.command.first().is_none_or(String::is_empty)) {
+            return value("clone.command", "a program and its arguments", "none".to_owned());
+        }
+        if clone.is_some_and(|clone| clone.timeout_s == 0) {
+            return value("clone.timeout_s", "at least 1: how long the command may take", "0".to_owned());
+        }
         if self.cluster.is_empty() {
             return value("cluster", "a name", self.cluster.clone());
         }
@@ -262,8 +286,9 @@ impl Config {
 fn is_ours(key: &str) -> bool {
     const KEYS: [&str; 9] =
         ["cluster", "group", "instance", "region", "state_dir", "audit", "log_format", "nodes", "routes"];
+    const TABLES: [&str; 3] = ["postgres__", "hooks__", "clone__"];
     let key = key.to_ascii_lowercase();
-    KEYS.contains(&key.as_str()) || key.starts_with("postgres__") || key.starts_with("hooks__")
+    KEYS.contains(&key.as_str()) || TABLES.iter().any(|table| key.starts_with(table))
 }
 
 /// A user of this machine, to run Postgres as; nobody when the agent is that user already.
@@ -324,6 +349,9 @@ port = 5432
             ("port = 5432", "port = 5432\nprot = 1", "prot"),
             ("port = 5432", "port = 5432\nprobe_timeout_ms = 500", "1000 to 60000: below, a busy disk's"),
             ("port = 5432", "port = 5432\nprobe_timeout_ms = 90000", "got \"90000\""),
+            ("[postgres]", "[clone]\ncommand = []\n[postgres]", "clone.command: expected a program"),
+            ("[postgres]", "[clone]\ncommand = [\"x\"]\ntimeout_s = 0\n[postgres]", "clone.timeout_s"),
+            ("[postgres]", "[clone]\ntimeout_s = 9\n[postgres]", "command"),
             ("state_dir", "state_dri", "state_dri"),
             ("region = \"us-east\"", "region = ", "region"),
         ] {

@@ -15,7 +15,7 @@ mod outcome;
 mod pulse;
 mod store;
 
-pub use config::{Config, ConfigError, LogFormat};
+pub use config::{CloneConfig, Config, ConfigError, LogFormat};
 pub use hooks::{HookError, HooksConfig};
 
 use crate::gate::{GateError, LeaseFile, boottime_ns};
@@ -222,7 +222,10 @@ impl Shell {
                         let _ = link.try_send(message);
                     }
                 }
-                Effect::Start(task) => self.hands.begin(task, self.agent.durable().acted),
+                Effect::Start(task) => {
+                    let database = self.agent.group().and_then(|group| group.system_id);
+                    self.hands.begin(task, self.agent.durable().acted, database);
+                }
                 Effect::Ask(of) => self.hands.ask(of),
                 Effect::Note(note) => {
                     self.audit.note(&note);

@@ -26,7 +26,7 @@ pub(super) const SYNCHRONOUS_FILE: &str = "regent.synchronous.conf";
 pub(super) const FILES: [&str; 3] = [FIXED_FILE, UPSTREAM_FILE, SYNCHRONOUS_FILE];
 
 /// Parameters that only the agent may decide; the rest of its choices are defaults that the operator can override.
-const OWNED: [&str; 20] = [
+pub(super) const OWNED: [&str; 20] = [
     "archive_cleanup_command",
     "cluster_name",
     "config_file",

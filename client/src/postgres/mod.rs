@@ -16,6 +16,7 @@
 //! `wal_keep_size` bounds how long a standby may be away before it is cloned again.
 
 mod binaries;
+mod by_command;
 mod clone;
 mod conf;
 mod config;
@@ -50,6 +51,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, watch};
 
+pub use by_command::CloneCommand;
 pub use clone::Cloned;
 pub use conf::Setting;
 pub use directory::{Cluster, ControlState, Directory};
