@@ -39,6 +39,13 @@ impl Running {
         Ok(status)
     }
 
+    /// Waits for its end, and ends what it has left running.
+    pub(crate) async fn wait_for_all(&mut self) -> io::Result<ExitStatus> {
+        let status = self.wait().await?;
+        self.group.kill();
+        Ok(status)
+    }
+
     /// Waits for its end for so long; `None`: it had to be killed.
     pub(crate) async fn within(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let signs = self.signs(true);

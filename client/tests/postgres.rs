@@ -3,6 +3,8 @@
 // The fixture is not inside a test function, but it is a test.
 #![allow(clippy::unwrap_used)]
 
+#[path = "postgres/by_command.rs"]
+mod by_command;
 #[path = "postgres/fence.rs"]
 mod fence;
 #[path = "postgres/fixture.rs"]

@@ -80,6 +80,8 @@ pub struct Config {
     /// The operator's own programs.
     #[serde(default)]
     pub hooks: HooksConfig,
+    /// The operator's own way to make a new replica, in the place of `pg_basebackup`.
+    pub clone: Option<CloneConfig>,
     /// Fences beside the gate.
     #[serde(default)]
     pub fence: FenceConfig,
@@ -106,6 +108,21 @@ pub struct TagsConfig {
     pub no_load_balance: bool,
     /// From which standby it receives, instead of from the primary.
     pub replicate_from: Option<InstanceName>,
+}
+
+/// A program that makes a new replica.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloneConfig {
+    /// The program, and what it is given; no shell is between.
+    pub command: Vec<String>,
+    /// How long it may take, in seconds.
+    #[serde(default = "a_day")]
+    pub timeout_s: u64,
+}
+
+fn a_day() -> u64 {
+    86_400
 }
 
 /// How the log is written.
@@ -242,6 +259,13 @@ impl Config {
             let expected = "another instance of the group";
             return value("tags.replicate_from", expected, self.instance.to_string());
         }
+        let clone = self.clone.as_ref();
+        if clone.is_some_and(|clone| clone.command.first().is_none_or(String::is_empty)) {
+            return value("clone.command", "a program and its arguments", "none".to_owned());
+        }
+        if clone.is_some_and(|clone| clone.timeout_s == 0) {
+            return value("clone.timeout_s", "at least 1: how long the command may take", "0".to_owned());
+        }
         if self.cluster.is_empty() {
             return value("cluster", "a name", self.cluster.clone());
         }
@@ -313,9 +337,9 @@ impl Config {
 fn is_ours(key: &str) -> bool {
     const KEYS: [&str; 9] =
         ["cluster", "group", "instance", "region", "state_dir", "audit", "log_format", "nodes", "routes"];
+    const TABLES: [&str; 5] = ["postgres__", "hooks__", "clone__", "tags__", "fence__"];
     let key = key.to_ascii_lowercase();
-    KEYS.contains(&key.as_str())
-        || ["postgres__", "hooks__", "tags__", "fence__"].iter().any(|table| key.starts_with(table))
+    KEYS.contains(&key.as_str()) || TABLES.iter().any(|table| key.starts_with(table))
 }
 
 /// A user of this machine, to run Postgres as; nobody when the agent is that user already.
@@ -406,6 +430,9 @@ port = 5432
             ),
             ("[postgres]", "[tags]\nno_promotion = true\n[postgres]", "no_promotion"),
             ("[postgres]", "[fence]\nkernal = true\n[postgres]", "kernal"),
+            ("[postgres]", "[clone]\ncommand = []\n[postgres]", "clone.command: expected a program"),
+            ("[postgres]", "[clone]\ncommand = [\"x\"]\ntimeout_s = 0\n[postgres]", "clone.timeout_s"),
+            ("[postgres]", "[clone]\ntimeout_s = 9\n[postgres]", "command"),
             ("state_dir", "state_dri", "state_dri"),
             ("region = \"us-east\"", "region = ", "region"),
         ] {

@@ -5,10 +5,10 @@
 //! process that waits for one) is waited for by whatever would be done in the directory next, but never by a stop.
 
 use super::eyes::{Followed, Look};
-use super::hooks::{HookError, Hooks, Occasion};
+use super::hooks::{self, HookError, Hooks, Occasion};
 use super::outcome::outcome;
 use super::{Config, in_words};
-use crate::postgres::{self, Mode, PostgresError, Rewind, Role, Server, Stopped};
+use crate::postgres::{self, CloneCommand, Mode, PostgresError, Rewind, Role, Server, Stopped};
 use crate::work::Work;
 use regent_core::agent::{Event, Task, Upstream};
 use regent_core::ids::{Epoch, InstanceName, Lsn};
@@ -58,6 +58,8 @@ struct Kit {
     /// Where what a change of primary left behind is kept.
     lost: PathBuf,
     hooks: Hooks,
+    /// What makes copies, if not `pg_basebackup`.
+    copier: Option<CloneCommand>,
     events: mpsc::Sender<Event>,
     look: Arc<Look>,
     /// What is under way, whether it is still waited for or not.
@@ -75,9 +77,14 @@ impl Hands {
     ) -> Hands {
         let (routes, instance) = (config.routes.clone(), config.instance.clone());
         let lost = config.state_dir.join("lost");
+        let copier = config.clone.as_ref().map(|clone| CloneCommand {
+            command: clone.command.clone(),
+            timeout: Duration::from_secs(clone.timeout_s),
+            environment: hooks::environment(config),
+        });
         let left = TaskTracker::new();
         left.close(); // so that it can be waited for until it is empty
-        let kit = Kit { server, routes, instance, lost, hooks, events, look, left, patience };
+        let kit = Kit { server, routes, instance, lost, hooks, copier, events, look, left, patience };
         Hands { kit: Arc::new(kit), asking: None }
     }
 
@@ -87,14 +94,14 @@ impl Hands {
         self.asking = of.map(|of| AbortOnDropHandle::new(tokio::spawn(async move { kit.ask(&of).await })));
     }
 
-    /// Begins a task, in the office of that epoch if it is about one; its end comes back as `Event::Done`.
-    pub fn begin(&self, task: Task, office: Epoch) {
+    /// Begins a task, in the office of that epoch if it is about one, in the group with that database; its end comes back as `Event::Done`.
+    pub fn begin(&self, task: Task, office: Epoch, database: Option<u64>) {
         let kit = self.kit.clone();
         tokio::spawn(async move {
             let (doing, what) = (kit.clone(), task.clone());
             let work = async move {
                 doing.may(&what, office).await.map_err(|veto| veto.to_string())?;
-                doing.carry_out(&what).await.map_err(|error| in_words(&error))
+                doing.carry_out(&what, database).await.map_err(|error| in_words(&error))
             };
             kit.see_through(task, work).await;
         });
@@ -135,10 +142,10 @@ impl Kit {
         }
     }
 
-    async fn carry_out(&self, task: &Task) -> Result<(), PostgresError> {
+    async fn carry_out(&self, task: &Task, database: Option<u64>) -> Result<(), PostgresError> {
         match task {
             Task::Initialise => self.server.initialise().await,
-            Task::Clone(from) => self.clone_from(from).await,
+            Task::Clone(from) => self.clone_from(from, database).await,
             Task::Keep { from, epoch } => self.keep(from, *epoch).await,
             Task::Rewind(from) => self.rewind(from).await,
             Task::StartPrimary => self.start(Role::Primary, None).await,
@@ -197,7 +204,7 @@ impl Kit {
         Ok(Followed { upstream: upstream.clone(), at: self.route(upstream)? })
     }
 
-    async fn clone_from(&self, from: &Upstream) -> Result<(), PostgresError> {
+    async fn clone_from(&self, from: &Upstream, database: Option<u64>) -> Result<(), PostgresError> {
         let (instance, events) = (from.instance.clone(), self.events.clone());
         let mut last = None;
         let mut progress = move |line: &str| match percent(line) {
@@ -209,7 +216,14 @@ impl Kit {
             }
             None => tracing::info!(from = %instance, "cloning: {line}"),
         };
-        let cloned = Server::clone_from(&self.server, &self.route(from)?, &mut progress).await?;
+        let at = self.route(from)?;
+        let cloned = match (&self.copier, database) {
+            // A group that has no database yet has nothing to restore: the core asks for no copy then.
+            (Some(copier), Some(database)) => {
+                self.server.clone_by(copier, &at, database, &mut progress).await?
+            }
+            _ => Server::clone_from(&self.server, &at, &mut progress).await?,
+        };
         if let Some(replaced) = cloned.replaced {
             tracing::warn!(kept = %replaced.display(), "the data directory was replaced; the old one is kept");
         }
@@ -372,9 +386,12 @@ fn say_if_other(wanted: Option<u32>, got: Option<u32>) {
     }
 }
 
-/// How much of a copy is there: `pg_basebackup` says `23456/45678 kB (51%), 0/1 tablespace`.
+/// How much of a copy is there: `pg_basebackup` says `23456/45678 kB (51%), 0/1 tablespace`, others say it in their own way.
 fn percent(line: &str) -> Option<u8> {
-    line.split_once(" kB (")?.1.split_once('%')?.0.parse().ok()
+    let before = line.split_once('%')?.0.trim_end();
+    let number = before.rsplit(|c: char| !c.is_ascii_digit() && c != '.').next()?;
+    let whole = number.split('.').next()?.parse().ok()?;
+    (whole <= 100).then_some(whole)
 }
 
 #[cfg(test)]

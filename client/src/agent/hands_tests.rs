@@ -69,7 +69,7 @@ impl Bench {
     }
 
     async fn done(&mut self, task: Task) -> Result<(), String> {
-        self.hands.begin(task.clone(), Epoch(1));
+        self.hands.begin(task.clone(), Epoch(1), None);
         self.end_of(task).await
     }
 
@@ -88,6 +88,20 @@ impl Bench {
 
 fn upstream() -> Upstream {
     Upstream { instance: InstanceName::new("b").unwrap(), address: "127.0.0.1:1".to_owned() }
+}
+
+#[test]
+fn a_percentage_is_found_wherever_it_stands() {
+    for (line, expected) in [
+        ("23456/45678 kB (51%), 0/1 tablespace", Some(51)),
+        ("INFO: restore file /a/base/1 (12MB, 51.20%) checksum 1f", Some(51)),
+        ("100 % done", Some(100)),
+        ("cpu 180%", None),
+        ("100 files", None),
+        ("%", None),
+    ] {
+        assert_eq!(percent(line), expected, "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,15 +94,7 @@ pub(super) struct Hooks {
 
 impl Hooks {
     pub fn new(config: &Config) -> Hooks {
-        let environment = vec![
-            ("REGENT_CLUSTER", config.cluster.clone()),
-            ("REGENT_GROUP", config.group.to_string()),
-            ("REGENT_INSTANCE", config.instance.to_string()),
-            ("REGENT_REGION", config.region.to_string()),
-            ("REGENT_ADDRESS", config.place().address),
-            ("REGENT_DATA_DIR", config.postgres.data_dir.display().to_string()),
-        ];
-        Hooks { config: config.hooks.clone(), environment }
+        Hooks { config: config.hooks.clone(), environment: environment(config) }
     }
 
     /// Asks the operator whether this instance may be promoted.
@@ -150,6 +142,18 @@ impl Hooks {
             None => Err(HookError::Late { name, ms: limit.as_millis() }),
         }
     }
+}
+
+/// What every program of the operator's is told about the instance.
+pub(super) fn environment(config: &Config) -> Vec<(&'static str, String)> {
+    vec![
+        ("REGENT_CLUSTER", config.cluster.clone()),
+        ("REGENT_GROUP", config.group.to_string()),
+        ("REGENT_INSTANCE", config.instance.to_string()),
+        ("REGENT_REGION", config.region.to_string()),
+        ("REGENT_ADDRESS", config.place().address),
+        ("REGENT_DATA_DIR", config.postgres.data_dir.display().to_string()),
+    ]
 }
 
 /// What a hook prints is for the agent's log, line by line.

@@ -17,7 +17,7 @@ mod pulse;
 mod slots;
 mod store;
 
-pub use config::{Config, ConfigError, FenceConfig, LogFormat};
+pub use config::{CloneConfig, Config, ConfigError, FenceConfig, LogFormat};
 pub use hooks::{HookError, HooksConfig};
 
 use crate::gate::{GateError, LeaseFile, boottime_ns};
@@ -250,7 +250,10 @@ impl Shell {
                         let _ = link.try_send(message);
                     }
                 }
-                Effect::Start(task) => self.hands.begin(task, self.agent.durable().acted),
+                Effect::Start(task) => {
+                    let database = self.agent.group().and_then(|group| group.system_id);
+                    self.hands.begin(task, self.agent.durable().acted, database);
+                }
                 Effect::Ask(of) => self.hands.ask(of),
                 Effect::Note(note) => {
                     self.audit.note(&note);

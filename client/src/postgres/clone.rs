@@ -24,16 +24,30 @@ impl Server {
         progress: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Cloned, PostgresError> {
         let _alone = self.changing.lock().await;
+        let scratch = self.begin_copy().await?;
+        let copied = self.copy(upstream, &scratch, progress).await;
+        self.end_copy(scratch, copied, upstream).await
+    }
+
+    /// An empty directory for the copy.
+    pub(super) async fn begin_copy(&self) -> Result<PathBuf, PostgresError> {
         self.make_way().await?;
         let settings = self.settings.clone();
-        let scratch = files::off_thread(move || {
+        files::off_thread(move || {
             files::refuse_mount_point(&settings.data_dir)?;
             files::scratch(&settings.data_dir, settings.run_as)
         })
-        .await?;
-        let copied = self.copy(upstream, &scratch, progress).await;
-        let settings = self.settings.clone();
-        let upstream = upstream.clone();
+        .await
+    }
+
+    /// Puts the copy in place, or, if there is none, removes what there is of it.
+    pub(super) async fn end_copy(
+        &self,
+        scratch: PathBuf,
+        copied: Result<(), PostgresError>,
+        upstream: &Upstream,
+    ) -> Result<Cloned, PostgresError> {
+        let (settings, upstream) = (self.settings.clone(), upstream.clone());
         files::off_thread(move || {
             let placed = copied.and_then(|()| settle(&settings, &upstream, &scratch));
             if placed.is_err() && scratch.exists() {

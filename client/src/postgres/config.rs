@@ -29,7 +29,7 @@ pub(super) const SLOTS_FILE: &str = "regent.slots.conf";
 pub(super) const FILES: [&str; 4] = [FIXED_FILE, UPSTREAM_FILE, SYNCHRONOUS_FILE, SLOTS_FILE];
 
 /// Parameters that only the agent may decide; the rest of its choices are defaults that the operator can override.
-const OWNED: [&str; 20] = [
+pub(super) const OWNED: [&str; 20] = [
     "archive_cleanup_command",
     "cluster_name",
     "config_file",

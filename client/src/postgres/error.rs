@@ -92,6 +92,12 @@ pub enum PostgresError {
         #[source]
         source: io::Error,
     },
+    /// What the operator's program has made is not what was wanted.
+    #[error("the clone command made no copy of the group's database: {what}; nothing was replaced")]
+    NotTheCopy {
+        /// Expected and got.
+        what: String,
+    },
     /// There is something in the directory already.
     #[error("{} is not empty: it is left as it is. Start it, clone over it, or move it away", .0.display())]
     NotEmpty(PathBuf),

@@ -15,6 +15,7 @@
 //! nothing is touched); archives are the operator's (`restore_command` in `parameters`).
 
 mod binaries;
+mod by_command;
 mod clone;
 mod conf;
 mod config;
@@ -50,6 +51,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, watch};
 
+pub use by_command::CloneCommand;
 pub use clone::Cloned;
 pub use conf::Setting;
 pub use directory::{Cluster, ControlState, Directory};

@@ -3,9 +3,11 @@
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::unistd::{Uid, User};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -39,7 +41,22 @@ impl Tool {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
             command.env_remove(name);
         }
-        command.env("LC_ALL", "C").current_dir("/");
+        command.env("LC_ALL", "C");
+        Tool::with(command, run_as)
+    }
+
+    /// A program of the operator's, looked for in the PATH: its environment is the agent's, but for whom it runs as.
+    pub(super) fn of_the_operator(program: &str, run_as: Option<RunAs>) -> Self {
+        let mut command = Command::new(program);
+        let user = run_as.and_then(|run_as| User::from_uid(Uid::from_raw(run_as.uid)).ok().flatten());
+        if let Some(user) = user {
+            command.env("HOME", user.dir).env("USER", &user.name).env("LOGNAME", &user.name);
+        }
+        Tool::with(command, run_as)
+    }
+
+    fn with(mut command: Command, run_as: Option<RunAs>) -> Self {
+        command.current_dir("/");
         if let Some(RunAs { uid, gid }) = run_as {
             command.uid(uid).gid(gid);
         }
@@ -49,6 +66,7 @@ impl Tool {
         unsafe {
             command.pre_exec(|| nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(io::Error::from));
         }
+        let program = Path::new(command.as_std().get_program());
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Tool { name, command, input: None, timeout: None }
     }
@@ -138,6 +156,33 @@ impl Tool {
         Ok((!status.success()).then_some(tail(&complained)))
     }
 
+    /// Runs it and hands on each line of what it says, keeping the last; that is the error if it does not succeed.
+    pub(super) async fn run_aloud(
+        mut self,
+        each: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(), PostgresError> {
+        self.command.stdin(Stdio::null());
+        let mut running = self.start()?;
+        let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
+        let heard = Mutex::new((each, String::new()));
+        let hear = |line: &str| {
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            (heard.0)(line);
+            line.clone_into(&mut heard.1);
+        };
+        let (mut out, mut err) = (hear, hear);
+        let listen = async {
+            let (out, err) = tokio::join!(lines_of(stdout, &mut out), lines_of(stderr, &mut err));
+            out.and(err)
+        };
+        let (status, ()) = self.ends(running, listen).await?;
+        if status.success() {
+            return Ok(());
+        }
+        let (_, output) = heard.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Err(PostgresError::Tool { program: self.name, status: status.to_string(), output })
+    }
+
     fn start(&mut self) -> Result<Running, PostgresError> {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Running::start(&mut self.command).map_err(|source| self.failed(source))
@@ -155,9 +200,10 @@ impl Tool {
     ) -> Result<(ExitStatus, T), PostgresError> {
         let signs = running.signs(self.timeout.is_some());
         let ended = async {
+            // What it has left running ends with it, and closes what is listened to.
             let heard = async {
-                let heard = hear.await?;
-                io::Result::Ok((running.wait().await?, heard))
+                let (status, heard) = tokio::join!(running.wait_for_all(), hear);
+                io::Result::Ok((status?, heard?))
             };
             tokio::select! {
                 heard = heard => heard,
@@ -173,6 +219,24 @@ impl Tool {
             }
         }
     }
+}
+
+/// Reads to the end, keeping nothing.
+async fn lines_of<R: AsyncRead + Unpin>(
+    source: Option<R>,
+    each: &mut (dyn FnMut(&str) + Send),
+) -> io::Result<()> {
+    let Some(source) = source else { return Ok(()) };
+    let mut bytes = tokio::io::BufReader::new(source).split(b'\n');
+    while let Some(line) = bytes.next_segment().await? {
+        let line = String::from_utf8_lossy(&line);
+        // Of progress that overwrites itself, the newest.
+        if let Some(line) = line.split('\r').map(str::trim).rfind(|line| !line.is_empty()) {
+            work::goes_on();
+            each(line);
+        }
+    }
+    Ok(())
 }
 
 /// Reads to the end; a line ends with a newline or, in progress reports, a carriage return.
