@@ -69,7 +69,6 @@ async fn what_is_no_copy_of_the_group_replaces_nothing() {
             "expected mode 0700 or 0750 of its directory, got 0755",
         ),
         ("true".to_owned(), id, "expected a cluster in REGENT_DATA_DIR, got nothing"),
-        (format!("rmdir {dir}"), id, "expected a cluster in REGENT_DATA_DIR, got nothing"),
         (format!("echo > {dir}/file"), id, "no PG_VERSION among them"),
     ] {
         let error = b.clone_by(&by(&line), &at(&a), wanted, &mut |_| ()).await.unwrap_err().to_string();

@@ -343,13 +343,13 @@ fn a_table_that_somebody_removed_is_made_again() {
         let port = echo();
         let mut client = connected(port);
         let mut fence = Fence::new(place(port));
-        assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
-        fence.follow(Some(Role::Primary), lease());
-        until("it is noticed", || matches!(fence.standing(), KernelFence::NotArmed(_)));
-        until("it is made again", || {
+        let mut armed = || {
             fence.follow(Some(Role::Primary), lease());
-            fence.standing() == KernelFence::Armed
-        });
+            fence.standing() == KernelFence::Armed && table_is_there()
+        };
+        until("it is armed", &mut armed);
+        assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
+        until("it is made again", &mut armed);
         assert!(answers(&mut client));
         fence.follow(Some(Role::Primary), None);
         until("it is closed", || !answers(&mut client));
