@@ -44,17 +44,23 @@ impl Session {
         keepers.shutdown().await;
     }
 
-    async fn write(&mut self, lane: &Lane, target: usize) {
-        // A row is invoked when it can be sent: connecting is not writing.
-        if lane.connect().await.is_err() {
+    async fn write(&self, lane: &Lane, target: usize) {
+        let mut primary = self.primary.clone();
+        let changed = async { drop(primary.wait_for(|now| *now != Some(target)).await) };
+        tokio::pin!(changed);
+        // A row is invoked when it can be sent: connecting is not writing. Nobody waits for a server that is primary no more.
+        let connected = tokio::select! {
+            connected = lane.connect() => connected.is_ok(),
+            () = &mut changed => false,
+        };
+        if !connected {
             return;
         }
         let id = self.history.invoke(&self.name, self.region, target);
         let sql = self.insert(id, target);
-        let changed = async { drop(self.primary.wait_for(|now| *now != Some(target)).await) };
         let (outcome, given_up) = tokio::select! {
             answer = lane.ask(&sql, PATIENCE) => (outcome(answer), false),
-            _ = changed => (Outcome::Unknown("the primary changed".into()), true),
+            () = changed => (Outcome::Unknown("the primary changed".into()), true),
             _ = self.stop.cancelled() => (Outcome::Unknown("the writer stopped".into()), true),
         };
         let at_ns = match &outcome {
