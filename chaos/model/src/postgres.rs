@@ -38,6 +38,7 @@ impl Postgres {
             broken: false,
             position: Position::default(),
             standbys: self.standbys(),
+            distances: BTreeMap::new(),
             system_id: Some(7),
             gate_armed: true,
             waits: Some(Waits::default()),

@@ -126,6 +126,7 @@ impl Postgres {
             turned: self.role == Role::Standby,
             position: Position { timeline: self.timeline(), received: end, flushed, replayed: flushed },
             standbys: self.said.iter().map(|(name, said)| (name.clone(), Lsn(*said))).collect(),
+            distances: BTreeMap::new(), // whoever confirms already goes on
             system_id: self.system_id,
             gate_armed: true,
             waits: Some(self.waits.clone()),

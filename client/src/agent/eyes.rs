@@ -247,10 +247,17 @@ fn running(seen: postgres::Observation, recovering: bool, facts: Facts, at: Time
         waits: seen.synchronous.as_deref().and_then(postgres::places),
         pending_restart: seen.pending_restart,
         standbys: seen.standbys.iter().filter_map(standby).collect(),
+        distances: seen.standbys.iter().filter_map(distance).collect(),
         trouble: String::new(),
         // A standby's slots are as full as the primary's: once is enough.
         warning: if recovering { String::new() } else { warning },
     }
+}
+
+/// How far one is, in time.
+fn distance(seen: &postgres::Standby) -> Option<(InstanceName, Duration)> {
+    let name = InstanceName::new(&seen.application_name).ok()?;
+    Some((name, Duration::from_micros(seen.flush_lag_us?)))
 }
 
 /// One that streams, and how far it has flushed. Who shows up under another name is none of the group's; and one that says

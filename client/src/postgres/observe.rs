@@ -83,6 +83,8 @@ pub struct Standby {
     /// How far it has said to have replayed.
     #[serde(deserialize_with = "lsn")]
     pub replayed: Option<Lsn>,
+    /// From a flush here until it said to have flushed the same, in microseconds, as last measured; none while nothing is written.
+    pub flush_lag_us: Option<u64>,
 }
 
 /// What only a start or a reload can change.
@@ -116,7 +118,8 @@ select r.recovering,
     then 'turning' else w.status end as status,
   w.sender_host, w.sender_port, r.recovering and pg_last_wal_receive_lsn() is not null as whole,
   (select coalesce(json_agg(json_build_object('application_name', s.application_name, 'state', s.state,
-      'sync_state', s.sync_state, 'sent', s.sent_lsn, 'written', s.write_lsn, 'flushed', s.flush_lsn, 'replayed', s.replay_lsn)), '[]')
+      'sync_state', s.sync_state, 'sent', s.sent_lsn, 'written', s.write_lsn, 'flushed', s.flush_lsn, 'replayed', s.replay_lsn,
+      'flush_lag_us', (extract(epoch from s.flush_lag) * 1000000)::bigint)), '[]')
     from pg_stat_replication s)::text as standbys,
   current_setting('synchronous_standby_names') as synchronous,
   extract(epoch from pg_conf_load_time())::float8 as loaded

@@ -25,6 +25,8 @@ use std::time::Duration;
 pub(super) const LAPSE: Duration = Duration::from_secs(1);
 /// How long a standby that the leader left out of the succession is asked last.
 const PASSED_OVER: Duration = Duration::from_secs(30);
+/// Who is nearer by less is not nearer.
+const STEP: Duration = Duration::from_millis(5);
 
 /// Whom Postgres waits for at a commit, by place; a place may be empty. No place: it waits for nobody, commits go on.
 /// Only empty places: it waits for somebody who never comes, commits stand still.
@@ -84,6 +86,8 @@ pub(super) struct Confirm {
     pub tightened: Revision,
     /// When each standby was seen to receive.
     streamed: BTreeMap<InstanceName, Time>,
+    /// How near each was seen to be, in steps of [`STEP`]: the least of all measurements, for load only adds.
+    distances: BTreeMap<InstanceName, u128>,
     /// Whom the leader left out of the succession, and when that was seen.
     passed_over: BTreeMap<InstanceName, Time>,
     /// The revision of the log that each witness's last promise under the epoch acted on carried.
@@ -293,8 +297,11 @@ impl Agent {
         streamed.filter(move |(_, at)| now < **at + LAPSE).map(|(name, _)| name)
     }
 
-    /// Who should confirm: the successor of a switchover, those in other regions, then by priority, those that do so already,
-    /// then by name. Who may never take over does not.
+    /// Who should confirm: the successor of a switchover, those in other regions, then by priority, the nearest, those that do
+    /// so already, then by name. Who may never take over does not.
+    ///
+    /// The nearest, for commits wait for it, and because who is farther is behind it when the primary is lost, and can follow it:
+    /// who is ahead has to be rewound first, and perhaps nobody else is left to confirm to the new primary.
     fn wanted(&self, count: usize, now: Time) -> BTreeSet<InstanceName> {
         let Some(group) = &self.group else { return BTreeSet::new() };
         let offered = self.durable.confirmers.as_ref().map(|confirmers| &confirmers.offer.members);
@@ -305,7 +312,8 @@ impl Agent {
             // It is here only until it can receive from another standby again.
             let passing = upstream_of(group, name, &self.me.instance).is_some();
             let rank = Reverse(priority(group, name));
-            (self.successor() != Some(*name), passed, passing, near, rank, new, (*name).clone())
+            let far = self.confirm.distances.get(*name).copied().unwrap_or(u128::MAX);
+            (self.successor() != Some(*name), passed, passing, near, rank, far, new, (*name).clone())
         };
         let known = |name: &&InstanceName| {
             group.instances.contains_key(*name) && **name != self.me.instance && !never_promoted(group, name)
@@ -343,6 +351,11 @@ impl Agent {
         let seen = &self.postgres.seen;
         for name in seen.standbys.keys() {
             self.confirm.streamed.insert(name.clone(), now);
+        }
+        for (name, distance) in &seen.distances {
+            let steps = distance.as_millis() / STEP.as_millis();
+            let least = self.confirm.distances.entry(name.clone()).or_insert(steps);
+            *least = steps.min(*least);
         }
         if self.confirm.since.is_none_or(|since| seen.at < since) {
             return;

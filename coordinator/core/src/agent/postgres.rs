@@ -47,6 +47,8 @@ pub struct Observation {
     pub position: Position,
     /// `Role::Primary`: how far each standby that streams from it has said to have flushed.
     pub standbys: BTreeMap<InstanceName, Lsn>,
+    /// `Role::Primary`: how long after a flush here each of them said to have flushed the same, where that was measured lately.
+    pub distances: BTreeMap<InstanceName, Duration>,
     /// Which database it holds.
     pub system_id: Option<u64>,
     /// The gate is loaded and reads the lease file.
@@ -73,6 +75,7 @@ impl Default for Observation {
             turned: false,
             position: Position::default(),
             standbys: BTreeMap::new(),
+            distances: BTreeMap::new(),
             system_id: None,
             gate_armed: false,
             waits: Some(Waits::default()),

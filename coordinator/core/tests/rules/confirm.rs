@@ -239,6 +239,34 @@ impl Office {
     }
 }
 
+/// Commits wait for the nearest, and who is farther is behind it when the primary is lost, not ahead.
+#[test]
+fn the_nearest_confirms_unless_another_has_a_higher_priority() {
+    let mut office = Office::with_b();
+    let settled_on = |office: &mut Office, distances: &[(&str, u64)]| {
+        let in_ms = |(name, ms): &(&str, u64)| (instance(name), Duration::from_millis(*ms));
+        office.seen.distances = distances.iter().map(in_ms).collect();
+        for _ in 0..4 {
+            office.look(&[("b", 100), ("c", 100)], [office.known.revision; 2]);
+            office.take_offer();
+        }
+        office.offer().members.into_iter().map(|name| name.to_string()).collect::<Vec<_>>()
+    };
+    let table: [(&[(&str, u64)], &str); 6] = [
+        (&[], "b"),                     // it does already
+        (&[("b", 82), ("c", 80)], "b"), // as near
+        (&[("b", 82), ("c", 60)], "c"),
+        (&[("b", 82), ("c", 600)], "c"), // load makes nobody farther
+        (&[], "c"),                      // nothing is written
+        (&[("b", 20), ("c", 60)], "b"),
+    ];
+    for (distances, expected) in table {
+        assert_eq!(settled_on(&mut office, distances), [expected], "{distances:?}");
+    }
+    office.learn(|known| known.instances.get_mut(&instance("c")).expect("it is there").tags.priority = 1);
+    assert_eq!(settled_on(&mut office, &[]), ["c"]);
+}
+
 fn waits(places: &[Option<&str>]) -> Waits {
     Waits { places: places.iter().map(|name| name.map(instance)).collect(), any: None }
 }
