@@ -89,6 +89,8 @@ fn run_inside(test: &str) -> Result<(), Outside> {
     for program in ["unshare", "ip", "nft", "setpriv"] {
         Command::new(program).arg("-V").output().map_err(|_| missing(program))?;
     }
+    let allowed = Command::new("unshare").args(["--net", "true"]).output();
+    allowed.ok().filter(|tried| tried.status.success()).ok_or_else(|| missing("network namespaces"))?;
     let own = std::env::current_exe().map_err(|error| Outside::Failed(error.to_string()))?;
     let net = "+net_admin";
     let mut command = Command::new("unshare");

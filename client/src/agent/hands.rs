@@ -218,11 +218,16 @@ impl Kit {
         };
         let at = self.route(from)?;
         let cloned = match (&self.copier, database) {
-            // A group that has no database yet has nothing to restore: the core asks for no copy then.
             (Some(copier), Some(database)) => {
                 self.server.clone_by(copier, &at, database, &mut progress).await?
             }
-            _ => Server::clone_from(&self.server, &at, &mut progress).await?,
+            (Some(_), None) => {
+                tracing::info!(
+                    "the clone command is not used: in this mode a backup may lack what was acknowledged"
+                );
+                Server::clone_from(&self.server, &at, &mut progress).await?
+            }
+            (None, _) => Server::clone_from(&self.server, &at, &mut progress).await?,
         };
         if let Some(replaced) = cloned.replaced {
             tracing::warn!(kept = %replaced.display(), "the data directory was replaced; the old one is kept");

@@ -53,6 +53,19 @@ pub enum AgentError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The fence of an earlier start may be closed for ever.
+    #[error(
+        "the kernel fence is not asked for any more, and the table that an earlier start made cannot be removed: {source}. As root: `nft \
+         delete table inet {table}`, then remove {mark}; or start the agent once with CAP_NET_ADMIN"
+    )]
+    FenceLeft {
+        /// The table.
+        table: String,
+        /// The file that remembers it.
+        mark: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The durable record is damaged.
     #[error(
         "{path} is damaged ({what}): what this instance promised is not known; \
@@ -125,20 +138,31 @@ fn first_record() -> Durable {
     Durable { incarnation: unix.as_millis() as u64, ..Durable::default() }
 }
 
-/// The fence in the kernel, where it is asked for. Where it is not, none is left of an agent for which it was.
-fn fenced(config: &Config) -> Option<Fence> {
-    if !config.fence.kernel {
-        let place = config.fence_place();
-        // An agent that may not look could not have made one either.
-        if let Ok(true) = fence::remove_left(&place) {
-            tracing::info!(
-                table = place.table,
-                "kernel fence: not asked for any more, removed what was left of it"
-            );
-        }
-        return None;
+/// The fence in the kernel, where it is asked for. Where it is not, none is left of an agent for which it was: nobody would open
+/// it any more. A file remembers that there may be one, for an agent that may not look.
+fn fenced(config: &Config) -> Result<Option<Fence>, AgentError> {
+    let (place, mark) = (config.fence_place(), config.state_dir.join("kernel-fence"));
+    let cannot = |action| {
+        let path = mark.clone();
+        move |source| AgentError::Store { action, path, source }
+    };
+    if config.fence.kernel {
+        std::fs::write(&mark, &place.table).map_err(cannot("write"))?;
+        return Ok(Some(Fence::new(place)));
     }
-    Some(Fence::new(config.fence_place()))
+    let marked = mark.exists();
+    match fence::remove_left(&place) {
+        Err(source) if marked => return Err(AgentError::FenceLeft { table: place.table, mark, source }),
+        Ok(true) => tracing::info!(
+            table = place.table,
+            "kernel fence: not asked for any more, removed what was left of it"
+        ),
+        _ => {}
+    }
+    if marked {
+        std::fs::remove_file(&mark).map_err(cannot("remove"))?;
+    }
+    Ok(None)
 }
 
 /// Now, on the clock of all decisions.
@@ -188,7 +212,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             (NodeId(node.id), link::keep(NodeId(node.id), node.address.clone(), &config, events.clone()))
         })
         .collect();
-    let fence = fenced(&config);
+    let fence = fenced(&config)?;
     let shell = Shell { agent, store, audit, lease, fence, hands, links, crier: Crier::new(hooks) };
     shell.run(first, inbox, shutdown).await
 }
@@ -251,7 +275,7 @@ impl Shell {
                     }
                 }
                 Effect::Start(task) => {
-                    let database = self.agent.group().and_then(|group| group.system_id);
+                    let database = self.agent.restorable();
                     self.hands.begin(task, self.agent.durable().acted, database);
                 }
                 Effect::Ask(of) => self.hands.ask(of),

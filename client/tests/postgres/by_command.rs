@@ -14,7 +14,8 @@ fn by(line: &str) -> CloneCommand {
 
 /// The same copy that the agent would make, with what such a program leaves behind in the file of `ALTER SYSTEM`.
 fn restores() -> String {
-    let bin = "$(ls -d /usr/lib/postgresql/*/bin | tail -1)";
+    let chosen = std::env::var("REGENT_PG_BIN");
+    let bin = chosen.as_deref().unwrap_or("$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)");
     format!(
         "test $REGENT_GROUP.$REGENT_INSTANCE = orders.b || exit 9; echo '10% done'; \
          PGPASSWORD=\"it's \\\\ secret\" {bin}/pg_basebackup -D \"$REGENT_DATA_DIR\" -h $REGENT_UPSTREAM_HOST \

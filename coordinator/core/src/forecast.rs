@@ -3,6 +3,7 @@
 
 use crate::command::Instance;
 use crate::ids::{InstanceName, NodeId, RegionName};
+use crate::message::Report;
 use crate::quorum::majority;
 use crate::replication::{Configuration, Mode, Policy};
 use crate::state::Group;
@@ -94,8 +95,9 @@ fn confirming(
     }
     let others = view.all_fresh(group, now).filter(|report| report.instance != *primary);
     let others = others.filter(|report| group.instances.get(&report.instance).is_some_and(&left));
-    let trips = others.filter_map(|other| between(group, view, primary, &other.instance, &region_of));
-    trips.min().map(|there| there * CONFIRMING)
+    // Where no witness is in its region, how far it is is not known.
+    let far = |other: &Report| between(group, view, primary, &other.instance, &region_of).unwrap_or_default();
+    others.map(|other| far(other) * CONFIRMING).min()
 }
 
 /// How far a witness is from an instance.

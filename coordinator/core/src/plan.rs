@@ -182,6 +182,9 @@ impl Planner<'_> {
         let (succession, offer) = succession::desired(self.group, self.view, self.now)?;
         // Spared of those who may stand in it at all: in `sync` the last who confirms is not given up for a drain.
         let succession = drain::spared(self.group, succession, self.drained);
+        if self.restarts() && self.group.succession.iter().any(|name| !succession.contains(name)) {
+            return None;
+        }
         let newer = offer
             .as_ref()
             .is_some_and(|offer| offer.version >= self.group.offered && !self.group.has_taken(offer));
@@ -194,6 +197,14 @@ impl Planner<'_> {
                 offer,
             })
         })
+    }
+
+    /// Whether the primary's Postgres does not run just now, under its lease: nobody can stream from it, and whoever could take over
+    /// from it can still, if it does not start again.
+    fn restarts(&self) -> bool {
+        let primary = self.view.current(self.group).1;
+        let report = primary.and_then(|primary| self.view.fresh(self.group, primary, self.now));
+        report.is_some_and(|report| report.role == Role::Stopped)
     }
 
     fn change_electorate(&self) -> Option<Action> {

@@ -193,6 +193,9 @@ impl Keeper {
             self.netlink = None;
         }
         let done = result.is_ok();
+        if !done && self.failed.is_some() {
+            return false; // why it could not be made is said
+        }
         self.stands(result.map(|()| KernelFence::Armed).map_err(|error| error.to_string()));
         done
     }
@@ -212,7 +215,11 @@ impl Keeper {
                 self.netlink = Some(netlink);
                 self.stands(Ok(KernelFence::Ready));
             }
-            Err(why) => self.stands(Err(why)),
+            Err(why) => {
+                self.stands(Err(why));
+                // One that an agent before this one left must not stay closed because it cannot be made anew.
+                self.netlink = Netlink::open(&self.place.table, self.place.port).ok();
+            }
         }
     }
 
@@ -302,8 +309,8 @@ fn script(Place { table, address, port: _ }: &Place) -> String {
          add set inet {table} guarded {{ type inet_service; }}\n\
          add set inet {table} open {{ type inet_service; flags timeout; }}\n\
          {}{}",
-        chain("to", "input", at("daddr"), "dport"),
-        chain("from", "output", at("saddr"), "sport"),
+        chain("inbound", "input", at("daddr"), "dport"),
+        chain("outbound", "output", at("saddr"), "sport"),
     )
 }
 

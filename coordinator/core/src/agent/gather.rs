@@ -11,6 +11,7 @@ use crate::ids::{Epoch, InstanceName, Lsn, Position};
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
 use crate::replication::Configuration;
+use crate::replication::Mode;
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -209,5 +210,11 @@ impl Agent {
         let here = self.group.as_ref().and_then(|group| group.configuration.as_ref());
         let gathers = self.asks_others() || here.is_some_and(Configuration::must_gather);
         if gathers { primary } else { self.nearest(primary) }
+    }
+
+    /// Which database this instance may be restored from a backup of. None where a commit may have been acknowledged because this
+    /// instance had it: a backup may lack that, and nobody would know. What the primary has now does not.
+    pub fn restorable(&self) -> Option<u64> {
+        self.group.as_ref().filter(|group| group.terms.mode == Mode::Async)?.system_id
     }
 }

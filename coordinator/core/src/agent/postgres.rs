@@ -346,7 +346,8 @@ impl Agent {
             return false;
         }
         match postgres.seen.role {
-            Role::Standby => true,
+            // One that stops to be restarted would have to start first.
+            Role::Standby => !postgres.stops(),
             Role::Primary if self.hung() => false,
             Role::Stopped if !postgres.seen.was_primary => true,
             Role::Stopped | Role::Primary => {
@@ -370,7 +371,7 @@ impl Agent {
     /// Whether it could take over at once.
     pub(super) fn ready(&self) -> bool {
         let standby = self.postgres.seen.role == Role::Standby && self.durable.followed.0 > 0;
-        standby && !self.foreign() && !self.replaced()
+        standby && !self.foreign() && !self.replaced() && !self.postgres.stops()
     }
 
     /// Whether the directory holds another database than the group's.
