@@ -156,7 +156,8 @@ impl Tool {
         Ok((!status.success()).then_some(tail(&complained)))
     }
 
-    /// Runs it and hands on each line of what it says, keeping the last; that is the error if it does not succeed.
+    /// Runs it and hands on each line of what it says. If it does not succeed, its last complaint is the error, or
+    /// the last that it said.
     pub(super) async fn run_aloud(
         mut self,
         each: &mut (dyn FnMut(&str) + Send),
@@ -164,13 +165,14 @@ impl Tool {
         self.command.stdin(Stdio::null());
         let mut running = self.start()?;
         let (stdout, stderr) = (running.child.stdout.take(), running.child.stderr.take());
-        let heard = Mutex::new((each, String::new()));
-        let hear = |line: &str| {
-            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-            (heard.0)(line);
-            line.clone_into(&mut heard.1);
+        let each = Mutex::new(each);
+        let hear = |line: &str, last: &mut String| {
+            (each.lock().unwrap_or_else(PoisonError::into_inner))(line);
+            line.clone_into(last);
         };
-        let (mut out, mut err) = (hear, hear);
+        let (mut said, mut complained) = (String::new(), String::new());
+        let mut out = |line: &str| hear(line, &mut said);
+        let mut err = |line: &str| hear(line, &mut complained);
         let listen = async {
             let (out, err) = tokio::join!(lines_of(stdout, &mut out), lines_of(stderr, &mut err));
             out.and(err)
@@ -179,7 +181,7 @@ impl Tool {
         if status.success() {
             return Ok(());
         }
-        let (_, output) = heard.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let output = if complained.is_empty() { said } else { complained };
         Err(PostgresError::Tool { program: self.name, status: status.to_string(), output })
     }
 

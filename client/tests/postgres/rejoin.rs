@@ -164,19 +164,15 @@ async fn a_clone_that_fails_midway_leaves_the_old_directory_untouched() {
     a.initialise().await.unwrap();
     let before = cluster(&a).await;
     let pid = b.observe().await.pid.unwrap();
-    let mut began = false;
-    let failed = a
-        .clone_from(&at(&b), &mut |line| {
-            if !began && line.contains("kB") {
-                began = true;
-                kill_now(pid);
-                // The sender outlives its postmaster for as long as it does not look: end it too.
-                let data_dir = b.settings().data_dir.clone();
-                processes_below(&data_dir).into_iter().for_each(kill_now_if_there);
-            }
-        })
-        .await;
-    assert!(began && matches!(failed, Err(PostgresError::Tool { .. })), "{failed:?}");
+    let killed = async {
+        until("files come", || async { bench.path("a.unfinished/base").exists() }).await;
+        kill_now(pid);
+        // The sender outlives its postmaster for as long as it does not look: end it too.
+        processes_below(&b.settings().data_dir).into_iter().for_each(kill_now_if_there);
+    };
+    let (upstream, mut unheard) = (at(&b), |_: &str| ());
+    let (failed, ()) = tokio::join!(a.clone_from(&upstream, &mut unheard), killed);
+    assert!(matches!(failed, Err(PostgresError::Tool { .. })), "{failed:?}");
     assert_eq!(cluster(&a).await, before);
     assert_eq!(a.replaced().unwrap(), Vec::<std::path::PathBuf>::new());
     assert!(!bench.path("a.unfinished").exists());
