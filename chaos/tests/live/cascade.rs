@@ -63,8 +63,8 @@ async fn receives_through(stage: &Stage, through: Option<usize>) -> anyhow::Resu
     let wanted = through.map(instance);
     let what = format!("{} receives through {wanted:?}", REGIONS[LAST]);
     let status = || {
-        let said = stage.regent_ends(0, &["status", "-o", "json"]).ok()?;
-        let status: serde_json::Value = serde_json::from_str(&said).ok()?;
+        let said = stage.regent(&["status", GROUP, "-o", "json"]).ok()?;
+        let status: serde_json::Value = serde_json::from_slice(&said.stdout).ok()?;
         let last =
             status["groups"][0]["instances"].as_array()?.iter().find(|one| one["name"] == instance(LAST))?;
         let streams = last["streaming"] == true || last["role"] == "primary";
