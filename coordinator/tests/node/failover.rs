@@ -85,8 +85,11 @@ async fn a_lost_primary_is_voted_out_while_nobody_leads_and_the_vote_outlives_a_
     .await;
     // Nobody led between the loss and the decision.
     for node in cluster.alive() {
-        let decided = node.audit("decided").into_iter().find(|event| event["epoch"].as_u64() >= Some(2));
-        let decided_at = decided.unwrap()["t_ns"].as_u64().unwrap();
+        let decided_at = eventually("the decision at the node", || async {
+            let mut decided = node.audit("decided").into_iter();
+            decided.find(|event| event["epoch"].as_u64() >= Some(2))?["t_ns"].as_u64()
+        })
+        .await;
         let elected_after = |event: &serde_json::Value| event["t_ns"].as_u64().unwrap() > decided_at;
         assert!(node.audit("leader").iter().all(elected_after), "node {}", node.id);
     }
