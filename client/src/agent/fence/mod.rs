@@ -362,9 +362,9 @@ mod tests {
             port: 5432,
         };
         for (address, expected) in [
-            (Some("10.0.1.5"), "add rule inet regent.demo.orders.a to ip daddr 10.0.1.5 tcp dport @guarded"),
-            (Some("fd00::5"), "add rule inet regent.demo.orders.a from ip6 saddr fd00::5 tcp sport @guarded"),
-            (None, "add rule inet regent.demo.orders.a to tcp dport @guarded tcp dport != @open drop"),
+            (Some("10.0.1.5"), "add rule inet regent.demo.orders.a inbound ip daddr 10.0.1.5 tcp dport @guarded"),
+            (Some("fd00::5"), "add rule inet regent.demo.orders.a outbound ip6 saddr fd00::5 tcp sport @guarded"),
+            (None, "add rule inet regent.demo.orders.a inbound tcp dport @guarded tcp dport != @open drop"),
         ] {
             let script = script(&place(address));
             assert!(script.contains(expected), "{expected:?} is not in {script}");
