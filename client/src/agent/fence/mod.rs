@@ -362,8 +362,14 @@ mod tests {
             port: 5432,
         };
         for (address, expected) in [
-            (Some("10.0.1.5"), "add rule inet regent.demo.orders.a inbound ip daddr 10.0.1.5 tcp dport @guarded"),
-            (Some("fd00::5"), "add rule inet regent.demo.orders.a outbound ip6 saddr fd00::5 tcp sport @guarded"),
+            (
+                Some("10.0.1.5"),
+                "add rule inet regent.demo.orders.a inbound ip daddr 10.0.1.5 tcp dport @guarded",
+            ),
+            (
+                Some("fd00::5"),
+                "add rule inet regent.demo.orders.a outbound ip6 saddr fd00::5 tcp sport @guarded",
+            ),
             (None, "add rule inet regent.demo.orders.a inbound tcp dport @guarded tcp dport != @open drop"),
         ] {
             let script = script(&place(address));
