@@ -10,8 +10,7 @@ use super::{Agent, Effect, Note};
 use crate::ids::{Epoch, InstanceName, Lsn, Position};
 use crate::message::Role;
 use crate::mutant::{self, Mutant};
-use crate::replication::Configuration;
-use crate::replication::Mode;
+use crate::replication::{Configuration, Mode};
 use crate::time::Time;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -119,8 +118,7 @@ impl Agent {
             of.members.contains(*name) && *detached >= epoch && far(*position) > own
         });
         let (name, _) = answered.max_by_key(|(_, (_, position))| far(*position))?;
-        let address = self.group.as_ref()?.instances.get(name)?.address.clone();
-        Some(Upstream { instance: name.clone(), address })
+        self.located(name)
     }
 
     /// Whether an heir still has to hear from others.
@@ -202,9 +200,7 @@ impl Agent {
             None => String::new(),
         }
     }
-}
 
-impl Agent {
     /// Whom to copy: where who has confirmed commits may lack others, the primary alone.
     pub(super) fn source(&self, primary: Upstream) -> Upstream {
         let here = self.group.as_ref().and_then(|group| group.configuration.as_ref());
