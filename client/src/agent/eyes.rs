@@ -267,3 +267,40 @@ fn standby(seen: &postgres::Standby) -> Option<(InstanceName, Lsn)> {
     let instance = InstanceName::new(&seen.application_name).ok()?;
     (seen.state == "streaming" && flushed <= sent).then_some((instance, Lsn(flushed.0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::{Cluster, ControlState};
+
+    #[test]
+    fn a_stopped_server_is_where_its_log_ends_as_far_as_its_control_file_tells() {
+        const CHECKPOINT: u64 = 0x300_0060;
+        const REPLAYED: u64 = 0x400_0000;
+        let table = [
+            // The record of the stop is the last there is: who flushed just what is before it lacks it.
+            (ControlState::ShutDown, 0, CHECKPOINT + 1, true),
+            (ControlState::InProduction, 0, CHECKPOINT, true),
+            (ControlState::ShutDownInRecovery, REPLAYED, REPLAYED, false),
+            (ControlState::InArchiveRecovery, REPLAYED, REPLAYED, false),
+        ];
+        for (state, min_recovery_end, at, was_primary) in table {
+            let seen = stopped(&Cluster {
+                system_id: 7,
+                version: 15,
+                state,
+                standby_signal: false,
+                fresh_copy: false,
+                timeline: 3,
+                checkpoint: postgres::Lsn(CHECKPOINT),
+                checkpoint_timeline: 3,
+                redo: postgres::Lsn(CHECKPOINT),
+                min_recovery_end: postgres::Lsn(min_recovery_end),
+                checksums: true,
+                rewindable: true,
+            });
+            let position = Position { timeline: 3, received: Lsn(at), flushed: Lsn(at), replayed: Lsn(at) };
+            assert_eq!((seen.position, seen.was_primary), (position, was_primary), "{state}");
+        }
+    }
+}

@@ -5,10 +5,11 @@
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use regent_client::agent::fence::{Fence, Place, remove_left};
+use regent_client::agent::fence::{Fence, Place};
 use regent_client::gate::boottime_ns;
 use regent_core::message::{KernelFence, Role};
 use regent_core::time::Time;
+use std::ffi::OsStr;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::fixture::{Bench, PATIENCE, connect, sql};
+
+#[path = "fence/left.rs"]
+mod left;
 
 /// Longer than the machine's stalls, short enough to wait for.
 const LEASE: Duration = Duration::from_millis(1_500);
@@ -111,7 +115,13 @@ struct StandIn(Child);
 
 impl StandIn {
     fn of(port: u16) -> StandIn {
+        StandIn::with_programs_of(port, &std::env::var_os("PATH").unwrap_or_default())
+    }
+
+    /// The same, with another `PATH`.
+    fn with_programs_of(port: u16, path: &OsStr) -> StandIn {
         let child = Command::new(std::env::current_exe().unwrap())
+            .env("PATH", path)
             .args(["--exact", "fence::stand_in", "--nocapture"])
             .env(STAND_IN, port.to_string())
             .stdout(Stdio::null())
@@ -130,14 +140,6 @@ impl Drop for StandIn {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Leaves what an agent leaves that was killed while it was armed, after the end of its lease.
-fn killed_agent_of(port: u16) {
-    let agent = StandIn::of(port);
-    until("the stand-in has armed it", is_guarded);
-    drop(agent);
-    std::thread::sleep(LEASE); // nothing can be waited for: a port that does not answer may be a slow one
 }
 
 /// No test, but what `StandIn` runs.
@@ -178,86 +180,6 @@ fn a_stopped_agents_port_is_closed_by_the_kernel_when_the_lease_ends_and_open_ag
         agent.signal(Signal::SIGCONT);
         until("the same connection goes on", || answers(&mut before));
         assert!(answers(&mut connected(port)));
-    });
-}
-
-#[test]
-fn what_a_killed_agent_leaves_stays_closed_until_the_next_one_has_a_lease_or_a_standby() {
-    alone(|| {
-        let port = echo();
-        let mut client = connected(port);
-        killed_agent_of(port);
-        until("the lease has ended", || !answers(&mut client));
-
-        let mut next = Fence::new(place(port));
-        until("it is taken over", || next.standing() == KernelFence::Ready);
-        next.follow(Some(Role::Stopped), None);
-        assert!(!answers(&mut client), "what was guarded is guarded until it is known to be no primary");
-        next.follow(None, lease());
-        until("the next lease opens it", || answers(&mut client));
-        next.follow(Some(Role::Primary), None);
-        until("a lease that was given up closes it", || !answers(&mut client));
-        next.follow(Some(Role::Standby), None);
-        until("a standby is open to everybody", || answers(&mut client));
-        until("a standby has no table", || !table_is_there());
-        assert_eq!(next.standing(), KernelFence::Ready);
-        next.follow(None, lease());
-        until("a lease arms it again", || next.standing() == KernelFence::Armed);
-        next.follow(Some(Role::Standby), None);
-        drop(next);
-        assert!(!table_is_there(), "beside a standby an agent leaves nothing");
-        until("it answers", || answers(&mut client));
-    });
-}
-
-#[test]
-fn an_agent_that_has_no_fence_removes_what_one_before_it_left() {
-    alone(|| {
-        let port = echo();
-        let mut client = connected(port);
-        killed_agent_of(port);
-        until("the lease has ended", || !answers(&mut client));
-        assert!(remove_left(&place(port)).unwrap());
-        assert!(!table_is_there());
-        until("it is open to everybody", || answers(&mut client));
-        assert!(!remove_left(&place(port)).unwrap(), "there is none any more");
-    });
-}
-
-#[test]
-fn an_agent_that_ends_leaves_its_primary_a_port_that_closes_and_the_next_one_does_not_shorten_the_lease() {
-    alone(|| {
-        let port = echo();
-        let mut client = connected(port);
-        let mut fence = Fence::new(place(port));
-        fence.follow(Some(Role::Primary), Some(Time(boottime_ns()) + 10 * PATIENCE));
-        until("it is armed", || fence.standing() == KernelFence::Armed);
-        drop(fence);
-        assert!(is_guarded(), "the primary that is left running is left guarded");
-
-        let mut next = Fence::new(place(port));
-        next.follow(Some(Role::Primary), None);
-        until("it is taken over", || next.standing() == KernelFence::Armed);
-        assert!(set("open").contains("elements"), "the lease of before still runs");
-        until("it answers", || answers(&mut client));
-        next.follow(None, lease());
-        until("this one's ends sooner", || !answers(&mut client));
-    });
-}
-
-#[test]
-fn a_port_that_was_another_instances_before_is_not_kept_closed() {
-    alone(|| {
-        let (before, port) = (echo(), echo());
-        killed_agent_of(before);
-        let mut client = connected_in_time(before);
-        assert!(client.is_none(), "what the killed agent left is closed");
-        let mut fence = Fence::new(place(port));
-        fence.follow(Some(Role::Primary), lease());
-        until("the port of before is open", || {
-            client = connected_in_time(before);
-            client.is_some()
-        });
     });
 }
 
