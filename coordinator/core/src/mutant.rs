@@ -98,6 +98,7 @@ mutants! {
     LateLookCounts: "A look at the Postgres that was stopped to be restarted counts for the one that is started.",
     RestartLeavesTail: "A start that takes long gives the office to an heir that has not said that it has everything.",
     RestartKeepsOffice: "A start that takes long is waited for, though an heir has everything and could follow.",
+    RestartEmptiesSuccession: "Who cannot stream from a primary that is being restarted is its successor no more.",
     RewoundUnkept: "A rewind begins before what only that instance has of the log is kept.",
 
     // What a commit in `sync` must wait for.

@@ -205,6 +205,7 @@ impl Planner<'_> {
         let primary = self.view.current(self.group).1;
         let report = primary.and_then(|primary| self.view.fresh(self.group, primary, self.now));
         report.is_some_and(|report| report.role == Role::Stopped)
+            && !mutant::on(Mutant::RestartEmptiesSuccession)
     }
 
     fn change_electorate(&self) -> Option<Action> {

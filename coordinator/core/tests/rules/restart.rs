@@ -238,3 +238,24 @@ fn a_primary_that_would_keep_commits_waiting_for_too_long_is_moved_first() {
     let words = "a cannot be restarted now: it is the primary, and holds no lease; see `regent status`";
     assert_eq!(why, words);
 }
+
+/// Nobody streams from a server that does not run. Its primary may yet start it, under its lease; and if not, somebody has
+/// to be there who can take over.
+#[test]
+fn the_successors_of_a_primary_whose_postgres_does_not_run_stay_its_successors() {
+    let state = begun();
+    let now = Time(60_000 * MS);
+    let becomes = |role| {
+        let mut view = View::default();
+        view.report(Report { role, claims: Some(Epoch(1)), leased: true, ..report("a", 1) }, now);
+        for name in ["b", "c"] {
+            view.report(Report { streaming: false, ..report(name, 1) }, now);
+        }
+        super::plan(&state, &view, now, 0).into_iter().find_map(|action| match action {
+            Action::Propose(Command::SetSuccession { succession, .. }) => Some(succession),
+            _ => None,
+        })
+    };
+    assert_eq!(becomes(Role::Primary), Some(vec![]));
+    assert_eq!(becomes(Role::Stopped), None);
+}
