@@ -169,13 +169,25 @@ fn troubled() -> v1::Status {
     orders.leased = false;
     orders.promised_by = vec![1];
     orders.epoch = 8;
-    orders.forecast = Some(v1::Forecast { words: "no standby is ready".into(), ..Default::default() });
-    orders.troubles = vec!["orders-us-east holds no lease since 3 s: writes wait".into()];
+    let words = "nobody could take over: see why not beside each instance".into();
+    orders.forecast = Some(v1::Forecast { words, ..Default::default() });
+    let ill = "pg_rewind failed:\n\u{1b}[31mno space left\u{1b}[0m".to_owned();
+    orders.troubles =
+        vec!["orders-us-east holds no lease since 3 s: writes wait".into(), format!("orders-eu-west: {ill}")];
+    orders.switching = Some(v1::Switching {
+        from: "orders-us-east".into(),
+        to: "orders-us-west".into(),
+        step: v1::Step::CalledOff.into(),
+        why: format!("the office was given up: Postgres died ({ill})"),
+        began_ms_ago: 4_000,
+        over: true,
+        ..Default::default()
+    });
     orders.instances[1].heard_ms_ago = None;
     orders.instances[1].position = None;
     orders.instances[1].lag_bytes = None;
     orders.instances[2].streaming = false;
-    orders.instances[2].trouble = "pg_rewind failed:\n\u{1b}[31mno space left\u{1b}[0m".into();
+    (orders.instances[2].trouble, orders.instances[2].why_not) = (ill.clone(), ill);
     status
 }
 

@@ -3,13 +3,13 @@
 use super::print::Terminal;
 use super::switchover::step;
 use super::table::{Column, Table, Tone, painted};
-use super::words::{ago, bytes, clean, list, span};
+use super::words::{ago, brief, bytes, clean, list, span};
 use regent_core::command::Terms;
 use regent_core::message::Role;
 use regent_core::quorum::is_majority;
 use regent_core::replication::Mode;
 use regent_core::state::Group;
-use regent_proto::api::{GroupStatus, InstanceStatus, Status};
+use regent_proto::api::{GroupStatus, InstanceStatus, Status, Switching};
 
 /// Everything that keeps the cluster from being well; empty when it is.
 pub fn problems(status: &Status) -> Vec<String> {
@@ -40,7 +40,8 @@ fn group_problems(status: &GroupStatus, found: &mut Vec<String>) {
         }
     }
     let ailing = status.instances.iter().filter(|instance| !instance.trouble.is_empty());
-    found.extend(ailing.map(|instance| format!("{name}: {}: {}", instance.name, instance.trouble)));
+    let ailing = ailing.map(|instance| format!("{}: {}", instance.name, instance.trouble));
+    found.extend(ailing.filter(|ill| !status.troubles.contains(ill)).map(|ill| format!("{name}: {ill}")));
 }
 
 /// The whole page.
@@ -130,7 +131,10 @@ fn section(status: &GroupStatus, terminal: Terminal) -> String {
     let primary = status.primary.as_ref();
     let out = status.instances.iter().filter(|one| one.place.is_none() && Some(&one.name) != primary);
     for instance in out.filter(|one| !one.why_not.is_empty()) {
-        text += &format!("  {} is not in the succession: {}\n", instance.name, clean(&instance.why_not));
+        // It may be the end of a long log, and is told on top.
+        let ill = instance.why_not == instance.trouble;
+        let why = if ill { "it is not well, see above".into() } else { clean(&instance.why_not) };
+        text += &format!("  {} is not in the succession: {why}\n", instance.name);
     }
     text
 }
@@ -153,7 +157,8 @@ fn facts(status: &GroupStatus) -> Vec<(&'static str, String, Tone)> {
     if let Some(switching) = status.switching.as_ref().filter(|one| !one.over || !one.why.is_empty()) {
         let restart = switching.from == switching.to;
         let what = if restart { "of" } else { "to" };
-        let words = format!("{what} {}, since {}: {}", switching.to, span(switching.began), step(switching));
+        let how_far = step(&Switching { why: brief(&switching.why), ..switching.clone() });
+        let words = format!("{what} {}, since {}: {how_far}", switching.to, span(switching.began));
         facts.push((if restart { "restart" } else { "switchover" }, words, Tone::Plain));
     }
     facts
@@ -185,7 +190,7 @@ fn forecast(status: &GroupStatus) -> String {
     let Some(primary) = &status.primary else { return "no primary, nothing to lose".to_owned() };
     let Some(forecast) = &status.forecast else { return "not known by the node that answers".to_owned() };
     let Some(heir) = &forecast.heir else {
-        return format!("if {primary} died now: NOBODY could take over{}", reason(&forecast.words));
+        return format!("if {primary} died now: NOBODY could take over: see why not beside each instance");
     };
     let group = &status.group;
     let loss = match group.terms.mode.rpo().filter(|_| group.in_force()) {
@@ -198,10 +203,6 @@ fn forecast(status: &GroupStatus) -> String {
         ""
     };
     format!("if {primary} died now: {heir} in about {}, losing {loss}{then}", span(forecast.outage))
-}
-
-fn reason(words: &str) -> String {
-    if words.is_empty() { String::new() } else { format!(" ({words})") }
 }
 
 /// The terms in words; a switch of them is seen here first.

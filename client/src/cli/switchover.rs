@@ -199,7 +199,7 @@ pub fn step(switching: &Switching) -> String {
         Step::Held => format!("commits wait; {to} receives the rest"),
         Step::Stopping => format!("commits wait; {from} sends the rest and stops"),
         Step::Released => format!("{from} has given up in favour of {to}"),
-        Step::CalledOff => format!("called off, {from} goes on: {why}"),
+        Step::CalledOff => format!("called off: {why}"),
     }
 }
 

@@ -41,6 +41,14 @@ pub fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     if items.is_empty() { "none".to_owned() } else { items.join(", ") }
 }
 
+/// The beginning of what may be the end of a long log.
+pub fn brief(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let line = text.lines().next().unwrap_or_default();
+    let beginning: String = line.chars().take(LONGEST).collect();
+    if beginning.len() < text.len() { beginning + "..." } else { beginning }
+}
+
 /// Text of others, with what could steer the terminal taken out.
 pub fn clean(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
@@ -84,6 +92,15 @@ mod tests {
     fn wall_clocks_in_words_whatever_they_show() {
         assert_eq!(time(1_795_600_000_123), "2026-11-25T09:46:40.123Z");
         assert_eq!(time(u64::MAX), "18446744073709551615 ms");
+    }
+
+    #[test]
+    fn what_is_long_is_begun() {
+        let long = "ä".repeat(161);
+        let begun = format!("{}...", "ä".repeat(160));
+        for (text, words) in [("", ""), ("one", "one"), ("one\ntwo", "one..."), (&long, &begun)] {
+            assert_eq!(brief(text), words);
+        }
     }
 
     #[test]

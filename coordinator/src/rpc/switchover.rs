@@ -50,23 +50,26 @@ impl Service {
         })
     }
 
-    /// Resolves when the primary says that it goes on.
+    /// Resolves when the primary says that nothing comes of it.
     async fn called_off(&self, wish: &Switchover, plan: &Plan) -> Status {
         loop {
             tokio::time::sleep(LOOK).await;
             let (group, from, ticket) = (wish.group.clone(), plan.from.clone(), plan.wish.ticket);
             let look = move |book: &Book, _| {
-                let progress = book.view.group(&group).progress(&from)?;
+                let (report, _) = book.view.group(&group).last_report(&from)?;
+                let progress = report.hand_over.as_ref()?;
                 let off = progress.ticket == ticket && progress.step == Step::CalledOff;
-                off.then(|| progress.why.clone())
+                off.then(|| (progress.why.clone(), report.claims.is_some()))
             };
             match self.node.ask(look).await {
                 Ok(None) => {}
-                Ok(Some(why)) => {
+                Ok(Some((why, stays))) => {
                     let HandOver { to, .. } = &plan.wish;
+                    let stays =
+                        if stays { format!("; {} goes on as primary", plan.from) } else { String::new() };
                     return Status::failed_precondition(format!(
-                        "the switchover of group {} to {to} was called off: {why}; {} goes on as primary",
-                        wish.group, plan.from
+                        "the switchover of group {} to {to} was called off: {why}{stays}",
+                        wish.group
                     ));
                 }
                 Err(stopped) => return stopping(stopped),
