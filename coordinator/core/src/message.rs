@@ -164,7 +164,7 @@ pub enum Step {
     Released,
     /// A restart: it is again what it was.
     Restarted,
-    /// It goes on as primary, commits pass.
+    /// Nothing comes of it: it goes on as primary and commits pass, or the office was given up for another reason.
     CalledOff,
 }
 

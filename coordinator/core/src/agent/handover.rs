@@ -65,6 +65,8 @@ pub(super) struct HandingOver {
     since: Time,
     /// Until when commits must wait, or all is called off.
     until: Time,
+    /// In a restart, once commits wait: the heir that has come close, and is waited for.
+    heir: Option<InstanceName>,
     /// The successor has to have flushed this: it was written after the wish, so it proves that the stream works.
     proof: Lsn,
     /// How far it has said itself, since the wish, to have flushed.
@@ -119,8 +121,8 @@ impl Agent {
 
     pub(super) fn take_up(&mut self, wish: HandOver, step: Step, now: Time) {
         let (until, why) = (now + wish.wait, String::new());
-        let (proof, reached, end) = (Lsn(0), Lsn(0), None);
-        self.hand_over = Some(HandingOver { wish, step, since: now, until, proof, reached, end, why });
+        let (heir, proof, reached, end) = (None, Lsn(0), Lsn(0), None);
+        self.hand_over = Some(HandingOver { wish, step, since: now, until, heir, proof, reached, end, why });
         self.report_at = now;
     }
 
@@ -147,9 +149,23 @@ impl Agent {
     }
 
     /// Who shall have everything when Postgres has stopped: the successor; in a restart the heir, who takes over if this
-    /// Postgres does not start again.
+    /// Postgres does not start again. Once commits wait, that one and no other: it has shown that it receives from here.
     pub(super) fn awaited(&self) -> Option<&InstanceName> {
-        self.successor().or_else(|| self.group.as_ref()?.succession.first())
+        match self.handing_over() {
+            Some(one) if !one.wish.restart => Some(&one.wish.to),
+            Some(one) if one.step.holds() => one.heir.as_ref(),
+            _ => self.group.as_ref()?.succession.first(),
+        }
+    }
+
+    /// Commits wait from now on.
+    pub(super) fn hold(&mut self, why: &'static str, now: Time, out: &mut Vec<Effect>) {
+        let heir = self.awaited().cloned();
+        if let Some(hand_over) = self.hand_over.as_mut() {
+            hand_over.heir = heir;
+        }
+        self.begin(Step::Held, now);
+        self.close(why, out);
     }
 
     /// Has whoever may follow asked how far it is while the primary hands over or is restarted, and nobody else.
@@ -203,8 +219,7 @@ impl Agent {
             return self.call_off(format!("it is no longer primary of epoch {epoch}"), now, out);
         }
         if self.at(Step::CatchUp) && self.has_come(CLOSE) && self.may_be_handed_over() {
-            self.begin(Step::Held, now);
-            self.close("handing over", out);
+            self.hold("handing over", now, out);
         }
         if self.at(Step::Held) && self.has_come(NEAR) {
             self.begin(Step::Stopping, now);

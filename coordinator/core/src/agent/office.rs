@@ -126,7 +126,8 @@ impl Agent {
         self.count_votes(epoch); // votes that came after the majority's
         self.watch_gathering(now, out);
         if self.overdue(now) {
-            return self.release(self.better_heir(), Reason::PostgresDied, out);
+            let to = self.better_heir().or_else(|| self.heir_that_need_not_wait().cloned());
+            return self.release(to, Reason::PostgresDied, out);
         }
         if self.hangs(now) {
             return self.release(None, Reason::PostgresHung, out);
@@ -160,7 +161,7 @@ impl Agent {
                 Some(since) => (since.max(self.office_since), PROMOTION_PATIENCE),
                 None => return false,
             },
-            _ if self.heir_need_not_wait() => (self.office_since, RESTART_PATIENCE),
+            _ if self.heir_that_need_not_wait().is_some() => (self.office_since, RESTART_PATIENCE),
             _ => (self.office_since, START_PATIENCE),
         };
         now >= since + patience

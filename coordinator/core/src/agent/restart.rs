@@ -27,7 +27,7 @@
 
 use super::handover::{CLOSE, NEAR};
 use super::{Agent, Effect, Note};
-use crate::ids::Epoch;
+use crate::ids::{Epoch, InstanceName};
 use crate::message::{HandOver, Role, Step};
 use crate::mutant::{self, Mutant};
 use crate::time::Time;
@@ -63,8 +63,7 @@ impl Agent {
             return self.call_off(format!("epoch {epoch} is over"), now, out);
         }
         if self.at(Step::CatchUp) && self.heir_has_come(CLOSE) {
-            self.begin(Step::Held, now);
-            self.close("restarting", out);
+            self.hold("restarting", now, out);
         }
         if self.at(Step::Held) && self.heir_has_come(NEAR) {
             self.begin(Step::Stopping, now);
@@ -94,10 +93,13 @@ impl Agent {
         role && self.handing_over().is_some_and(|one| !late(one.since()))
     }
 
-    /// Whether whoever follows has everything, so that nothing but time is lost by waiting for this Postgres.
-    pub(super) fn heir_need_not_wait(&self) -> bool {
+    /// To whom the office can be given up as in a switchover: it has everything, and a release to it would not be in vain. Nothing
+    /// but time is lost by waiting for this Postgres then.
+    pub(super) fn heir_that_need_not_wait(&self) -> Option<&InstanceName> {
+        let heir = self.awaited().filter(|_| self.restarts())?;
+        let follows = self.group.as_ref()?.succession.contains(heir) && self.surely_nameable(heir);
         let has = self.has_everything() || mutant::on(Mutant::RestartLeavesTail);
-        self.restarts() && self.awaited().is_some() && has && !mutant::on(Mutant::RestartKeepsOffice)
+        (follows && has && !mutant::on(Mutant::RestartKeepsOffice)).then_some(heir)
     }
 
     /// Whether a standby is to stop for it.
