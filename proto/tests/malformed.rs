@@ -183,6 +183,7 @@ fn what_a_witness_may_not_say() {
             seq,
             refused: Some(refused),
             promoted: 0,
+            ahead: 0,
         })),
     };
     let young = v1::Refusal { kind: 4, floor: 0, instance: String::new() };

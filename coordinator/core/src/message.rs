@@ -266,6 +266,9 @@ pub enum ToAgent {
         /// The witness's floor, if the instance named at it has said there that it is promoted; else 0.
         #[serde(default)]
         promoted: Epoch,
+        /// How far the log of the primary reaches, as it last said to the witness; 0 if there is none that is heard.
+        #[serde(default)]
+        ahead: Lsn,
     },
     /// A vote that names the instance.
     Vote(Vote),

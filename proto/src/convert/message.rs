@@ -14,7 +14,7 @@ use crate::v1::agent_message::Message as Said;
 use crate::v1::refusal::Kind;
 use crate::v1::witness_message::Message as Answered;
 use regent_core::command::Instance;
-use regent_core::ids::{GroupName, InstanceName};
+use regent_core::ids::{GroupName, InstanceName, Lsn};
 use regent_core::message::{KernelFence, Progress, Refusal, Release, Report, ToAgent, ToWitness};
 use regent_core::replication::Offer;
 
@@ -230,11 +230,12 @@ impl From<ToAgent> for v1::WitnessMessage {
                 ttl_us: micros(ttl),
                 revision: revision.0,
             }),
-            ToAgent::Heard { group, seq, refused, promoted } => Answered::Heard(v1::Heard {
+            ToAgent::Heard { group, seq, refused, promoted, ahead } => Answered::Heard(v1::Heard {
                 group: group.into(),
                 seq: Some(seq.into()),
                 refused: refused.map(Into::into),
                 promoted: promoted.0,
+                ahead: ahead.0,
             }),
             ToAgent::Vote(vote) => Answered::Vote(vote.into()),
             ToAgent::Decided(certificate) => Answered::Decided(certificate.into()),
@@ -293,6 +294,7 @@ fn answer(heard: v1::Heard) -> Result<ToAgent, ConvertError> {
         seq: required("seq", heard.seq)?.into(),
         refused: refused.map_err(|error| error.within("refused"))?,
         promoted: epoch("promoted", heard.promoted)?,
+        ahead: Lsn(heard.ahead),
     })
 }
 

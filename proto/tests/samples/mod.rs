@@ -285,8 +285,12 @@ pub fn to_agent() -> impl Strategy<Value = ToAgent> {
         (group_name(), epoch(), seq(), span(), revision()).prop_map(|(group, epoch, seq, ttl, revision)| {
             ToAgent::Promised { group, epoch, seq, ttl, revision }
         }),
-        (group_name(), seq(), option::of(refusal()), any_epoch())
-            .prop_map(|(group, seq, refused, promoted)| ToAgent::Heard { group, seq, refused, promoted }),
+        (group_name(), seq(), option::of(refusal()), any_epoch(), any::<u64>()).prop_map(
+            |(group, seq, refused, promoted, ahead)| {
+                let ahead = Lsn(ahead);
+                ToAgent::Heard { group, seq, refused, promoted, ahead }
+            }
+        ),
         (group_name(), instance_name(), epoch(), position()).prop_map(
             |(group, instance, epoch, position)| ToAgent::Detached { group, instance, epoch, position }
         ),

@@ -326,9 +326,10 @@ impl Agent {
                     self.promised(node, epoch, sent, ttl);
                 }
             }
-            ToAgent::Heard { seq, refused, promoted, .. } => {
+            ToAgent::Heard { seq, refused, promoted, ahead, .. } => {
                 self.answered(node, seq, now);
                 self.heard_promoted(promoted);
+                self.postgres.cascade.primary_is_at(ahead, now);
                 let unknown = matches!(refused, Some(Refusal::NoWord | Refusal::Stale { .. }));
                 if unknown {
                     self.show(node, out);

@@ -13,8 +13,7 @@ impl Seat {
     /// Answers a report that claims the lease of `epoch`.
     pub fn promise(&mut self, report: &Report, epoch: Epoch, now: Time) -> ToAgent {
         if let Err(refusal) = self.may_promise(report, epoch, now) {
-            let (group, seq, promoted) = (report.group.clone(), report.seq, self.promoted());
-            return ToAgent::Heard { group, seq, refused: Some(refusal), promoted };
+            return self.answer(report, Some(refusal), now);
         }
         let ttl = self.durable.group.terms.ttl;
         self.promise = Some(Promise { epoch, holder: report.instance.clone(), until: now + ttl });

@@ -2,9 +2,9 @@
 
 use super::Effect;
 use super::cast::Pending;
-use crate::ids::{Epoch, InstanceName, NodeId};
+use crate::ids::{Epoch, InstanceName, Lsn, NodeId};
 use crate::lease::Promise;
-use crate::message::{Release, Report, Role, Standing, ToAgent, ToNode};
+use crate::message::{Refusal, Release, Report, Role, Standing, ToAgent, ToNode};
 use crate::mutant::{self, Mutant};
 use crate::replication::Configuration;
 use crate::state::Group;
@@ -185,14 +185,24 @@ impl Seat {
         self.listen(&report, now);
         let answer = match self.answered_epoch(&report, now) {
             Some(epoch) => self.promise(&report, epoch, now),
-            None => {
-                let (group, seq, promoted) = (report.group.clone(), report.seq, self.promoted());
-                ToAgent::Heard { group, seq, refused: None, promoted }
-            }
+            None => self.answer(&report, None, now),
         };
         self.pass_on(&report, out);
         self.heard.insert(who.clone(), Heard { report, at: now });
         out.push(Effect::Tell(who, answer));
+    }
+
+    /// That a report was heard, and what its sender should know of the primary.
+    pub fn answer(&self, report: &Report, refused: Option<Refusal>, now: Time) -> ToAgent {
+        let said = self.owner().and_then(|owner| self.hears(owner, now));
+        let primary = said.filter(|said| said.role == Role::Primary);
+        ToAgent::Heard {
+            group: report.group.clone(),
+            seq: report.seq,
+            refused,
+            promoted: self.promoted(),
+            ahead: primary.map_or(Lsn(0), |said| said.position.received),
+        }
     }
 
     /// The floor, if whoever is named at it is a primary under it.
