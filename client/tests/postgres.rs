@@ -5,10 +5,14 @@
 
 #[path = "postgres/by_command.rs"]
 mod by_command;
+#[path = "fake/mod.rs"]
+mod fake;
 #[path = "postgres/fence.rs"]
 mod fence;
 #[path = "postgres/fixture.rs"]
 mod fixture;
+#[path = "postgres/keeper.rs"]
+mod keeper;
 #[path = "postgres/life.rs"]
 mod life;
 #[path = "postgres/measure.rs"]

@@ -2,11 +2,14 @@
 
 use super::*;
 use crate::agent::eyes;
-use crate::postgres::{RunAs, Settings};
+use crate::postgres::{RunAs, Secret, Settings};
 use figment::Figment;
 use figment::providers::{Format, Toml};
-use nix::unistd::{Uid, User};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid, User};
+use regent_core::agent::Observation;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
@@ -42,10 +45,35 @@ fn config(dir: &Path) -> Config {
     Figment::new().merge(Toml::string(&text)).extract().unwrap()
 }
 
+/// Of a server with Postgres's own programs.
+fn settings(dir: &Path, name: &str) -> Settings {
+    let mut settings = Settings::new(name, dir.join(name));
+    settings.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    settings.replication_password = Some(Secret("secret".into()));
+    settings.networks = vec!["127.0.0.0/8".into()];
+    settings.run_as = ordinary_user();
+    settings.sql_timeout = Duration::from_secs(10);
+    settings
+}
+
+/// A server, gone when the test ends, however it ends.
+struct Gone<'a>(&'a Server);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        let pid = fs::read_to_string(self.0.settings().data_dir.join("postmaster.pid")).unwrap_or_default();
+        if let Some(pid) = pid.lines().next().and_then(|pid| pid.parse().ok()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
+        }
+    }
+}
+
 struct Bench {
     dir: tempfile::TempDir,
     hands: Hands,
     events: mpsc::Receiver<Event>,
+    /// What was seen of Postgres last.
+    seen: Option<Observation>,
 }
 
 impl Bench {
@@ -53,10 +81,8 @@ impl Bench {
         let dir = tempfile::Builder::new().prefix("rg").tempdir().unwrap();
         // Postgres runs as another user when the test runs as root.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let mut settings = Settings::new("a", dir.path().join("a"));
-        settings.bin_dir = Some(programs(dir.path(), replaced, line));
-        settings.run_as = ordinary_user();
-        let server = Arc::new(Server::new(settings).unwrap());
+        let bin_dir = Some(programs(dir.path(), replaced, line));
+        let server = Arc::new(Server::new(Settings { bin_dir, ..settings(dir.path(), "a") }).unwrap());
         let (events, inbox) = mpsc::channel(1_024);
         let look = eyes::open(server.clone(), events.clone());
         let config = config(dir.path());
@@ -65,7 +91,7 @@ impl Bench {
             Task::Clone(_) | Task::Rewind(_) => Duration::from_secs(3),
             _ => patience(task),
         };
-        Bench { dir, hands, events: inbox }
+        Bench { dir, hands, events: inbox, seen: None }
     }
 
     async fn done(&mut self, task: Task) -> Result<(), String> {
@@ -76,9 +102,13 @@ impl Bench {
     async fn end_of(&mut self, task: Task) -> Result<(), String> {
         let end = async {
             loop {
-                if let Event::Done(done, result) = self.events.recv().await.unwrap() {
-                    assert_eq!(done, task);
-                    return result;
+                match self.events.recv().await.unwrap() {
+                    Event::Done(done, result) => {
+                        assert_eq!(done, task);
+                        return result;
+                    }
+                    Event::Observed(seen) => self.seen = Some(seen),
+                    _ => {}
                 }
             }
         };
@@ -117,6 +147,46 @@ async fn a_program_that_hangs_is_ended_with_its_children_and_the_next_task_begin
     let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
     assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     assert!(bench.dir.path().join("a/PG_VERSION").exists());
+}
+
+/// What a rewind has begun to change is started by nobody, and copied instead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rewind_that_hangs_is_ended_and_what_it_leaves_is_replaced_by_a_copy() {
+    let mut bench = Bench::new("pg_rewind", "exec sleep 1000");
+    let a = bench.hands.kit.server.clone();
+    let b = Server::new(settings(bench.dir.path(), "b")).unwrap();
+    let _gone = (Gone(&a), Gone(&b));
+    let at = |server: &Server| postgres::Upstream { host: "127.0.0.1".into(), port: server.settings().port };
+    let of_b = Upstream { address: format!("127.0.0.1:{}", b.settings().port), ..upstream() };
+    assert_eq!(bench.done(Task::Initialise).await, Ok(()));
+    assert_eq!(bench.done(Task::StartPrimary).await, Ok(()));
+    b.clone_from(&at(&a), &mut |_| ()).await.unwrap();
+    b.start(&Role::Standby { upstream: None }).await.unwrap();
+    // A primary that was killed, with a checkpoint that its successor never got.
+    a.checkpoint().await.unwrap();
+    assert_eq!(bench.done(Task::StopImmediately).await, Ok(()));
+    until(async || b.in_recovery().await.is_ok()).await;
+    b.promote().await.unwrap();
+    until(async || b.in_recovery().await.is_ok_and(|recovers| !recovers)).await;
+    b.checkpoint().await.unwrap();
+
+    let why = bench.done(Task::Rewind(of_b.clone())).await.unwrap_err();
+    assert_eq!(why, "given up and ended: it showed no sign of going on for 3s");
+    let seen = bench.seen.take().unwrap();
+    assert!(seen.broken && seen.role == regent_core::message::Role::Stopped, "{seen:?}");
+    assert!(bench.done(Task::StartStandby(Some(of_b.clone()))).await.is_err());
+    assert_eq!(bench.done(Task::Clone(of_b.clone())).await, Ok(()));
+    assert_eq!(bench.done(Task::StartStandby(Some(of_b))).await, Ok(()));
+    until(async || a.observe().await.timeline == Some(2)).await;
+}
+
+async fn until(holds: impl AsyncFn() -> bool) {
+    let waits = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waits).await.expect("waited in vain");
 }
 
 #[tokio::test(flavor = "multi_thread")]

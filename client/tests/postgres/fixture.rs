@@ -93,12 +93,16 @@ pub fn processes_below(dir: &Path) -> Vec<i32> {
 }
 
 pub fn ordinary_user() -> Option<RunAs> {
+    let user = User::from_name(ordinary_user_name()?).unwrap().unwrap();
+    Some(RunAs { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+}
+
+pub fn ordinary_user_name() -> Option<&'static str> {
     if !Uid::effective().is_root() {
         return None;
     }
-    let user = ["postgres", "nobody"].into_iter().find_map(|name| User::from_name(name).unwrap());
-    let user = user.expect("as root, these tests need a user postgres or nobody to run servers as");
-    Some(RunAs { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+    let user = ["postgres", "nobody"].into_iter().find(|name| User::from_name(name).unwrap().is_some());
+    Some(user.expect("as root, these tests need a user postgres or nobody to run servers as"))
 }
 
 fn free_port() -> u16 {
