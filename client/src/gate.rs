@@ -67,7 +67,7 @@ struct Page {
     reserved: [u8; SIZE as usize - 64 - 8 * MOST_PLACES],
 }
 
-// The other side of these asserts is in `client/gate/regent_gate.c`.
+// The other side of these asserts is in `client/gate/lease.c`.
 const _: () = {
     assert!(std::mem::offset_of!(Page, epoch) == 8);
     assert!(std::mem::offset_of!(Page, deadline) == 16);

@@ -1,5 +1,5 @@
 //! What the gate remembers of acknowledgements in `bounded`, and what must be confirmed before the next: rule 5 and 6 of
-//! [`crate::replication`], as arithmetic. The gate itself is C (`client/gate/regent_gate.c`) and does the same in shared
+//! [`crate::replication`], as arithmetic. The gate itself is C (`client/gate/bound.c`) and does the same in shared
 //! memory; here it stands to be read, tested at its boundaries, and played in the simulated world.
 //!
 //! What may not enter: a clock, and who the confirmers are.
