@@ -1,5 +1,6 @@
 //! The gate under a bound, with a real standby: what passes while something is missing there, and what waits.
 
+use super::second_look::BETWEEN;
 use super::*;
 
 /// Long against what a loaded machine takes for an insert, short enough to wait for.
