@@ -99,7 +99,7 @@ pub struct Profile {
     pub tags: bool,
 }
 
-/// Everything at once: the default.
+/// Everything at once: the default. The others say in what they differ from it, or from the one that they are a kind of.
 const SWARM: Profile = Profile {
     name: "swarm",
     about: "every class of fault, each switched on or off by the seed",
@@ -127,14 +127,10 @@ const SMALL: Profile = Profile {
 const FAILOVER: Profile = Profile {
     name: "failover",
     about: "the region of the primary is lost, again and again",
-    regions: (3, 3),
-    groups: (1, 1),
-    instances: (3, 3),
     faults: (25, 25),
     lasts_ms: (60_000, 60_000),
     plan: Plan::Failovers,
-    durability: Durability::Async,
-    tags: false,
+    ..SMALL
 };
 
 const LEADERLESS: Profile = Profile {
@@ -146,21 +142,18 @@ const LEADERLESS: Profile = Profile {
     faults: (4, 8),
     lasts_ms: (30_000, 60_000),
     plan: Plan::Leaderless,
-    durability: Durability::Async,
-    tags: false,
+    ..SWARM
 };
 
 const CALM: Profile = Profile {
     name: "calm",
     about: "nothing happens to a primary: no promotion may follow",
-    regions: (3, 7),
     groups: (1, 3),
     instances: (2, 4),
     faults: (0, 4),
     lasts_ms: (20_000, 60_000),
     plan: Plan::Bystanders,
-    durability: Durability::Async,
-    tags: false,
+    ..SWARM
 };
 
 const ISOLATION: Profile = Profile {
@@ -172,8 +165,7 @@ const ISOLATION: Profile = Profile {
     faults: (5, 30),
     lasts_ms: (10_000, 30_000),
     plan: Plan::OneGroup,
-    durability: Durability::Async,
-    tags: false,
+    ..SWARM
 };
 
 const SYNC: Profile = Profile {
@@ -209,10 +201,9 @@ const BOUNDED_FAILOVER: Profile = Profile {
 const QUORUM: Profile = Profile {
     name: "quorum",
     about: "three or five instances in quorum: nothing acknowledged may be lost, whatever befalls them",
-    regions: (3, 5),
     instances: (3, 5),
     durability: Durability::Quorum,
-    ..SMALL
+    ..SYNC
 };
 
 const QUORUM_FAILOVER: Profile = Profile {
