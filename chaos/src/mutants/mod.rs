@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> ExitCode {
 pub fn run(_: &Options) -> ExitCode {
     eprintln!(
         "regent-chaos: no rule can be switched off in this build; run\n    \
-         cargo run -p regent-chaos --features mutants -- mutants"
+         cargo run --bin regent-chaos --features regent-chaos/mutants -- mutants"
     );
     ExitCode::FAILURE
 }

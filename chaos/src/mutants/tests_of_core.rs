@@ -24,7 +24,9 @@ pub fn all() -> [Tests; 2] {
 fn build(name: &str) -> anyhow::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["test", "--no-run", "--message-format=json", "--package=regent-core", "--features=mutants"])
+        // Of the whole workspace, as this program was built: for a package alone the libraries would have other features, and
+        // be built once more.
+        .args(["test", "--no-run", "--message-format=json", "--workspace", "--features=regent-chaos/mutants"])
         .args(["--test", name])
         .current_dir(workspace())
         .output()
