@@ -1,9 +1,6 @@
 //! A standby that receives through another.
 
-use std::fs;
-
-use anyhow::{Context, ensure};
-use regent_chaos::cluster::Process;
+use anyhow::ensure;
 use regent_chaos::cluster::topology::{GROUP, REGIONS, instance};
 
 use super::stage::{HOME, Stage, play};
@@ -15,15 +12,12 @@ const LAST: usize = 2;
 fn a_chain_of_three_outlives_its_head() {
     play(async |stage| {
         stage.whole().await?;
-        let plain = retag(stage, &format!("[tags]\nreplicate_from = \"{}\"\n", instance(MIDDLE)))?;
+        let tags = format!("\n[tags]\nreplicate_from = \"{}\"\n", instance(MIDDLE));
+        let plain = stage.reconfigure(LAST, |text| text.to_owned() + &tags)?;
         receives_through(stage, Some(MIDDLE)).await?;
 
         let writing = stage.start_writing().await?;
-        let timeline = stage.history.newest_timeline();
-        stage.cluster.kill_region(HOME)?;
-        stage.successor(timeline).await?;
-        let log = stage.keep_log(HOME)?;
-        stage.account_for(timeline, &log)?;
+        stage.lose_home().await?;
         stage.cluster.restore_region(HOME)?;
         let after = stage.judge(writing).await?;
         ensure!(after.primary == Some(MIDDLE) || after.primary == Some(LAST), "{after:?}");
@@ -33,29 +27,11 @@ fn a_chain_of_three_outlives_its_head() {
         // It is a chain again when its middle is a standby again.
         stage.regent_ends(0, &["switchover", GROUP, "--to", &instance(HOME), "--yes"])?;
         receives_through(stage, Some(MIDDLE)).await?;
-        set_tags(stage, plain)?;
+        stage.reconfigure(LAST, |_| plain)?;
         receives_through(stage, None).await?;
         let after = stage.whole().await?;
         stage.verdict(&after).await
     });
-}
-
-/// Restarts the last one's agent with these lines at the end of its settings; returns what they were.
-fn retag(stage: &mut Stage, tags: &str) -> anyhow::Result<String> {
-    let path = settings(stage);
-    let before = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    set_tags(stage, format!("{before}\n{tags}"))?;
-    Ok(before)
-}
-
-fn set_tags(stage: &mut Stage, text: String) -> anyhow::Result<()> {
-    fs::write(settings(stage), text)?;
-    stage.cluster.terminate_process(LAST, Process::Agent)?;
-    stage.cluster.start_processes(LAST)
-}
-
-fn settings(stage: &Stage) -> std::path::PathBuf {
-    stage.cluster.run_dir().region(LAST).join("agent.toml")
 }
 
 /// Waits until status shows through whom the last one receives, and that it does.

@@ -1,7 +1,10 @@
 //! Instances are restarted on purpose, and stay what they are.
 
+use std::process::Stdio;
+
 use anyhow::{Context, ensure};
 use regent_chaos::clock::now_ns;
+use regent_chaos::cluster::Process;
 use regent_chaos::cluster::topology::{GROUP, REGIONS, instance};
 use regent_chaos::demo::setup::as_superuser;
 use regent_chaos::history::{Outcome, Write};
@@ -61,6 +64,54 @@ fn a_standby_and_then_the_primary_are_restarted_and_no_write_is_refused() {
         let refused = writes.iter().find(refused);
         ensure!(refused.is_none() || slow, "a write was refused: {refused:?}");
         Ok(())
+    });
+}
+
+/// Commits wait for who is restarted, and for who confirms to the one that is; which of them come to be refused for it, a busy
+/// machine decides.
+#[test]
+fn in_sync_nothing_is_lost_in_a_restart_of_who_confirms_and_of_the_primary() {
+    play(async |stage| {
+        stage.change_mode("sync").await?;
+        let writing = stage.start_following().await?;
+        let (before, lost) = (stage.whole().await?, stage.lost());
+        restart(stage, before.heir.context("a whole group has an heir")?, "3333B").await?;
+        stage.is_well("sync after a standby's restart").await?;
+        let between = stage.whole().await?;
+        ensure!((between.epoch, between.primary) == (before.epoch, Some(HOME)), "{before:?}, {between:?}");
+        let said = restart(stage, HOME, "4444B").await?;
+        let after = stage.judge(writing).await?;
+        ensure!(
+            said.contains("restarted in place") == (after.epoch == before.epoch),
+            "{said}: {before:?}, {after:?}"
+        );
+        ensure!(stage.lost() == lost, "{} acknowledged rows were lost", stage.lost() - lost);
+        stage.is_well("sync after the primary's restart").await?;
+        stage.change_mode("async").await
+    });
+}
+
+/// What begins again knows nothing of the restart that it was in.
+#[test]
+fn an_agent_that_is_killed_in_a_restart_of_its_primary_leaves_nothing_undone() {
+    play(async |stage| {
+        let (before, writing) = (stage.whole().await?, stage.start_following().await?);
+        let (timeline, postmaster) = (stage.history.newest_timeline(), stage.cluster.postmaster(HOME)?);
+        let restart = stage.regent_command(&["restart", &instance(HOME), "--yes"]);
+        let _asked =
+            tokio::process::Command::from(restart).stdin(Stdio::null()).kill_on_drop(true).spawn()?;
+        let stopped = || stage.cluster.postmaster(HOME).ok().filter(|now| *now != postmaster);
+        stage.seen("Postgres has stopped", stopped).await?;
+        stage.cluster.kill_process(HOME, Process::Agent)?;
+        let log = stage.keep_log(HOME)?;
+        stage.cluster.start_processes(HOME)?;
+        let after = stage.whole().await?;
+        if after.primary != Some(HOME) {
+            stage.successor(timeline).await?;
+            stage.account_for(timeline, &log)?;
+        }
+        ensure!(after.epoch >= before.epoch, "{before:?}, then {after:?}");
+        stage.judge(writing).await.map(drop)
     });
 }
 

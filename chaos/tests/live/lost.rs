@@ -11,14 +11,10 @@ fn a_region_is_lost_with_primary_and_raft_leader_and_comes_back_as_a_standby() {
     play(async |stage| {
         let before = stage.whole().await?;
         let writing = stage.start_writing().await?;
-        let timeline = stage.history.newest_timeline();
-        stage.cluster.kill_region(HOME)?;
-        stage.successor(timeline).await?;
-        let log = stage.keep_log(HOME)?;
-        stage.account_for(timeline, &log)?;
+        let lost = stage.lose_home().await?;
         stage.cluster.restore_region(HOME)?;
         let after = stage.judge(writing).await?;
-        stage.left_behind(timeline).await?;
+        stage.left_behind(lost.timeline).await?;
         ensure!(after.primary != Some(HOME), "it came back as primary: {after:?}");
         ensure!(after.epoch > before.epoch, "{before:?}, then {after:?}");
         Ok(())

@@ -17,8 +17,7 @@ fn a_running_group_changes_its_mode_and_in_sync_loses_nothing_with_its_region() 
         let failed = stage.failed();
         stage.regent_ends(2, &["group", "set", GROUP, "--mode", "sync", "--sync-count", "3"])?;
         for mode in ["sync", "async", "sync"] {
-            stage.regent_ends(0, &["group", "set", GROUP, "--mode", mode])?;
-            stage.is_well(mode).await?;
+            stage.change_mode(mode).await?;
             for region in REGIONS {
                 stage.written("writes go on", 20, |write| write.client == region).await?;
             }
@@ -31,8 +30,7 @@ fn a_running_group_changes_its_mode_and_in_sync_loses_nothing_with_its_region() 
         stage.loses_nothing_with_its_region(writing).await?;
 
         stage.is_well("sync is in force again").await?;
-        stage.regent_ends(0, &["group", "set", GROUP, "--mode", "async"])?;
-        stage.is_well("async again").await
+        stage.change_mode("async").await
     });
 }
 
@@ -43,16 +41,14 @@ fn in_quorum_nothing_is_lost_with_a_region() {
         let refused =
             stage.regent_ends(2, &["group", "set", GROUP, "--mode", "quorum", "--quorum-count", "3"])?;
         ensure!(refused.contains("has 2 standbys"), "{refused}");
-        stage.regent_ends(0, &["group", "set", GROUP, "--mode", "quorum"])?;
-        stage.is_well("quorum").await?;
+        stage.change_mode("quorum").await?;
         let writing = stage.start_writing().await?;
         for region in REGIONS {
             stage.written("writes go on", 20, |write| write.client == region).await?;
         }
         stage.loses_nothing_with_its_region(writing).await?;
         stage.is_well("quorum is in force again").await?;
-        stage.regent_ends(0, &["group", "set", GROUP, "--mode", "async"])?;
-        stage.is_well("async again").await
+        stage.change_mode("async").await
     });
 }
 
@@ -82,29 +78,19 @@ fn in_bounded_what_is_lost_with_a_region_is_younger_than_the_bound() {
         let found = lost_within::check(&stage.history.writes(), &lost, timeline, travels, Some(bound));
         ensure!(found.lost > 0, "the client beside it was to lose something: {found:?}");
         ensure!(found.holds(), "S5 is broken: {found:?}");
-        stage.regent_ends(0, &["group", "set", GROUP, "--mode", "async"])?;
-        stage.is_well("async again").await
+        stage.change_mode("async").await
     });
 }
 
 impl Stage {
     /// The primary's region is killed under writers and comes back, and every acknowledged row is there.
     async fn loses_nothing_with_its_region(&mut self, writing: Workload) -> anyhow::Result<()> {
-        let (lost, timeline) = (self.lost(), self.history.newest_timeline());
-        self.cluster.kill_region(HOME)?;
-        self.successor(timeline).await?;
-        let log = self.keep_log(HOME)?;
-        self.account_for(timeline, &log)?;
+        let lost = self.lost();
+        self.lose_home().await?;
         self.cluster.restore_region(HOME)?;
         self.judge(writing).await?;
         ensure!(self.lost() == lost, "{} acknowledged rows were lost", self.lost() - lost);
         Ok(())
-    }
-
-    /// Waits until the command finds nothing wrong with the group.
-    async fn is_well(&self, what: &str) -> anyhow::Result<()> {
-        let well = || self.regent(&["status", GROUP]).is_ok_and(|status| status.status.success());
-        self.seen(what, || well().then_some(())).await
     }
 
     /// How many writes were answered with anything but an acknowledgement.

@@ -6,28 +6,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use regent_chaos::cluster::Process;
 use regent_chaos::cluster::topology::instance;
 
-use super::stage::{HOME, Stage, play};
-
-impl Stage {
-    fn agent_toml(&self, region: usize) -> PathBuf {
-        self.cluster.run_dir().region(region).join("agent.toml")
-    }
-
-    /// Gives an agent another configuration and starts it again. Returns the one it had.
-    fn reconfigure(&mut self, region: usize, change: impl FnOnce(&str) -> String) -> anyhow::Result<String> {
-        let path = self.agent_toml(region);
-        let before = fs::read_to_string(&path)?;
-        fs::write(&path, change(&before))?;
-        if self.cluster.pid(region, Process::Agent).is_some() {
-            self.cluster.kill_process(region, Process::Agent)?;
-            self.cluster.start_processes(region)?;
-        }
-        Ok(before)
-    }
-}
+use super::stage::{HOME, Lost, Stage, play};
 
 #[test]
 fn an_heir_whose_hook_says_no_is_passed_over() {
@@ -48,9 +29,7 @@ fn an_heir_whose_hook_says_no_is_passed_over() {
         fs::write(&veto, "")?;
 
         let writing = stage.start_writing().await?;
-        let timeline = stage.history.newest_timeline();
-        let loss = stage.cluster.kill_region(HOME)?;
-        let first = stage.successor(timeline).await?;
+        let Lost { at_ns, first, .. } = stage.lose_home().await?;
         ensure!(first.instance != heir, "{} took over though its hook said no", instance(heir));
         let told = stage.cluster.run_dir().region(first.instance).join("role");
         stage
@@ -58,12 +37,10 @@ fn an_heir_whose_hook_says_no_is_passed_over() {
                 fs::read_to_string(&told).ok().filter(|text| text.starts_with("primary "))
             })
             .await?;
-        let asked = stage.events(loss.at_ns).into_iter().any(|event| {
+        let asked = stage.events(at_ns).into_iter().any(|event| {
             event.event == "released" && event.proc == format!("regent-agent-{}", instance(heir))
         });
         ensure!(asked, "{} was never asked, or did not give its office up", instance(heir));
-        let log = stage.keep_log(HOME)?;
-        stage.account_for(timeline, &log)?;
 
         fs::remove_file(&veto)?;
         stage.cluster.restore_region(HOME)?;
@@ -79,11 +56,7 @@ fn an_heir_whose_hook_says_no_is_passed_over() {
 fn a_rewind_that_fails_halts_or_is_followed_by_a_clone_as_configured() {
     play(async |stage| {
         let writing = stage.start_writing().await?;
-        let timeline = stage.history.newest_timeline();
-        stage.cluster.kill_region(HOME)?;
-        stage.successor(timeline).await?;
-        let log = stage.keep_log(HOME)?;
-        stage.account_for(timeline, &log)?;
+        let lost = stage.lose_home().await?;
 
         let bin = without_rewind(stage)?;
         let there = stage.cluster.postgres_bin().display().to_string();
@@ -101,7 +74,7 @@ fn a_rewind_that_fails_halts_or_is_followed_by_a_clone_as_configured() {
         stage.reconfigure(HOME, |_| before.replace(&key, &format!("bin_dir = \"{}\"\n", bin.display())))?;
         stage.judge(writing).await?;
         ensure!(replaced(stage)? == earlier + 1, "what could not be rewound was not moved aside");
-        stage.left_behind(timeline).await?;
+        stage.left_behind(lost.timeline).await?;
         stage.reconfigure(HOME, |_| before)?;
         stage.whole().await.map(drop)
     });

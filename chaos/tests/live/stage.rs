@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use regent_chaos::askers::Askers;
 use regent_chaos::cluster::admin::{self, Admin, View, wait_for};
 use regent_chaos::cluster::topology::{GROUP, REGIONS, RoundTrips};
-use regent_chaos::cluster::{Cluster, evidence};
+use regent_chaos::cluster::{Cluster, Process, evidence};
 use regent_chaos::demo::{fault::bring_home, setup};
 use regent_chaos::history::{History, Outcome, Write};
 use regent_chaos::invariants::accounted_rows::{self, Tail};
@@ -38,6 +38,15 @@ pub struct Stage {
     tails: Vec<Tail>,
     lost: BTreeSet<u64>,
     copies: usize,
+}
+
+/// A region that was lost.
+pub struct Lost {
+    pub at_ns: u64,
+    /// The timeline of its primary.
+    pub timeline: u32,
+    /// The first row that was acknowledged by another.
+    pub first: Write,
 }
 
 /// Plays one scenario, alone, from a calm with primary and Raft leader at home.
@@ -175,6 +184,17 @@ impl Stage {
         }
     }
 
+    /// Loses the home region under writers, and waits until a successor writes. What that one did not take along is looked for
+    /// while nobody can rewind it.
+    pub async fn lose_home(&mut self) -> anyhow::Result<Lost> {
+        let timeline = self.history.newest_timeline();
+        let at_ns = self.cluster.kill_region(HOME)?.at_ns;
+        let first = self.successor(timeline).await?;
+        let log = self.keep_log(HOME)?;
+        self.account_for(timeline, &log)?;
+        Ok(Lost { at_ns, timeline, first })
+    }
+
     /// Copies the newest part of a server's log, before its agent rewinds it.
     pub fn keep_log(&mut self, region: usize) -> anyhow::Result<PathBuf> {
         self.copies += 1;
@@ -279,13 +299,46 @@ impl Stage {
         timeline::read(&self.cluster.audit_files(), since_ns, u64::MAX)
     }
 
-    /// Runs the admin's command, against all nodes unless `args` say otherwise.
-    pub fn regent(&self, args: &[&str]) -> anyhow::Result<Output> {
+    /// Gives an agent another configuration and starts it again, if it runs. Returns the one it had.
+    pub fn reconfigure(
+        &mut self,
+        region: usize,
+        change: impl FnOnce(&str) -> String,
+    ) -> anyhow::Result<String> {
+        let path = self.cluster.run_dir().region(region).join("agent.toml");
+        let before = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        fs::write(&path, change(&before))?;
+        if self.cluster.pid(region, Process::Agent).is_some() {
+            self.cluster.terminate_process(region, Process::Agent)?;
+            self.cluster.start_processes(region)?;
+        }
+        Ok(before)
+    }
+
+    /// Changes the group's mode, and waits until it is in force.
+    pub async fn change_mode(&self, mode: &str) -> anyhow::Result<()> {
+        self.regent_ends(0, &["group", "set", GROUP, "--mode", mode])?;
+        self.is_well(mode).await
+    }
+
+    /// Waits until the command finds nothing wrong with the group.
+    pub async fn is_well(&self, what: &str) -> anyhow::Result<()> {
+        let well = || self.regent(&["status", GROUP]).is_ok_and(|status| status.status.success());
+        self.seen(what, || well().then_some(())).await
+    }
+
+    /// The admin's command, against all nodes unless `args` say otherwise.
+    pub fn regent_command(&self, args: &[&str]) -> Command {
         let nodes: Vec<String> =
             (0..REGIONS.len()).map(|region| self.cluster.node(region).to_string()).collect();
         let mut command = Command::new(self.cluster.run_dir().program("regent"));
         command.args(args).env("REGENT_ENDPOINTS", nodes.join(","));
-        command.output().context("cannot run regent")
+        command
+    }
+
+    /// Runs it.
+    pub fn regent(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.regent_command(args).output().context("cannot run regent")
     }
 
     /// The same; it must end with that code. Returns what it printed.
