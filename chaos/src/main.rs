@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use regent_chaos::bench::{self, What, modes};
+use regent_chaos::cluster::land::Land;
 use regent_chaos::cluster::run_dir;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::demo::{self, Plan, fault::Fault};
 use regent_chaos::gray::Kind;
 use regent_chaos::model;
 use regent_chaos::mutants;
+use regent_chaos::race;
 use regent_chaos::sim;
 use regent_chaos::wan::stand_alone as wan;
 use regent_core::replication::Mode;
@@ -46,6 +49,8 @@ enum Command {
     Model(model::Args),
     /// A network of regions on this machine, for any programs: a network namespace each, with delay, loss and cuts between them
     Wan(wan::Args),
+    /// The same writers, faults and links against Patroni, pg_auto_failover and Regent, in rotation; needs root
+    Race(race::Args),
     /// Waits for the end of its standard input, then ends all that works in a run's directory
     #[command(hide = true)]
     Reap { run: PathBuf, leases: PathBuf },
@@ -163,6 +168,7 @@ impl Common {
 enum Work {
     Demo(Plan),
     Bench(bench::Plan),
+    Race(race::Args, Arc<Land>),
 }
 
 impl Bench {
@@ -207,11 +213,18 @@ fn main() -> ExitCode {
         Command::Mutants(options) => return mutants::run(&options),
         Command::Model(args) => return exit(model::run(&args)),
         Command::Wan(args) => return exit(wan::run(&args)),
+        Command::Race(args) => return exit(race(args)),
         Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
         Command::Bench { what } => what.work(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     exit(runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(until_told_to_stop(work))))
+}
+
+/// Runs in the midst of the network that all of them are on.
+fn race(args: race::Args) -> anyhow::Result<bool> {
+    let land = race::land(&args)?;
+    land.run(async || until_told_to_stop(Work::Race(args, land.clone())).await)?
 }
 
 /// The reader of what is printed has gone, as with `| head`: that unwinds, so that what was started is ended, without a word.
@@ -244,6 +257,7 @@ async fn until_told_to_stop(work: Work) -> anyhow::Result<bool> {
         match work {
             Work::Demo(plan) => demo::run(plan).await,
             Work::Bench(plan) => bench::run(plan).await,
+            Work::Race(args, land) => race::run(args, land).await,
         }
     };
     tokio::select! {

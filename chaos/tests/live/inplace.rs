@@ -118,7 +118,7 @@ fn an_agent_that_is_killed_in_a_restart_of_its_primary_leaves_nothing_undone() {
 /// Changes the parameter in a region, and restarts the instance there for it. Returns what `regent` said.
 async fn restart(stage: &Stage, region: usize, size: &str) -> anyhow::Result<String> {
     let postmaster = |region: usize| stage.cluster.postmaster(region);
-    let before: Vec<_> = (0..REGIONS.len()).map(postmaster).collect::<Result<_, _>>()?;
+    let before: Vec<_> = (0..stage.cluster.regions()).map(postmaster).collect::<Result<_, _>>()?;
     as_superuser(&stage.cluster, region, &format!("ALTER SYSTEM SET {PARAMETER} = '{size}'"))?;
     as_superuser(&stage.cluster, region, "SELECT pg_reload_conf()")?;
     let needed = format!("{}: a restart is needed for: {PARAMETER}", instance(region));

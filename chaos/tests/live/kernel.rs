@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use regent_chaos::cluster::Process;
 use regent_chaos::cluster::run_dir;
-use regent_chaos::cluster::topology::{GROUP, REGIONS, instance};
+use regent_chaos::cluster::topology::{GROUP, instance};
 use regent_chaos::demo::fault::bring_home;
 
 use super::stage::{HOME, LONG, Stage, play};
@@ -33,7 +33,7 @@ fn a_primary_whose_agent_stands_still_is_silent_and_a_standby_is_open_again() {
 }
 
 async fn plays(stage: &mut Stage) -> anyhow::Result<()> {
-    for region in 0..REGIONS.len() {
+    for region in 0..stage.cluster.regions() {
         stage.reconfigure(region, |text| format!("{text}\n[fence]\nkernel = true\n"))?;
     }
     is_armed(stage, HOME).await?;
