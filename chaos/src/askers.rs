@@ -103,7 +103,12 @@ fn decided(events: &[timeline::Event]) -> impl Iterator<Item = Operation> + '_ {
     let votes = events.iter().filter(|event| event.event == "vote");
     votes.filter_map(|vote| {
         let primary = InstanceName::new(vote.instance.clone()?).ok()?;
-        Some(Operation::Decide { begun: vote.cast_ns.unwrap_or(vote.t_ns), epoch: Epoch(vote.epoch?), primary, known: None })
+        Some(Operation::Decide {
+            begun: vote.cast_ns.unwrap_or(vote.t_ns),
+            epoch: Epoch(vote.epoch?),
+            primary,
+            known: None,
+        })
     })
 }
 

@@ -183,7 +183,8 @@ impl Inner {
         let tli = receipt.map(|r| r.timeline);
         let group = crate::cluster::topology::GROUP;
         let client = write.client;
-        let line = Line { t, proc, client, node, group, kind, f: "insert", args: write.id, res, lsn, tli, xid };
+        let line =
+            Line { t, proc, client, node, group, kind, f: "insert", args: write.id, res, lsn, tli, xid };
         // The file is for people; the verdicts come from memory. A full disk shows in everything else.
         if serde_json::to_writer(&mut self.file, &line).is_ok() {
             let _ = self.file.write_all(b"\n");

@@ -109,11 +109,14 @@ fn report_of_rows(record: &Record) -> Option<accounted_rows::Report> {
 fn accounted(record: &Record) -> Finding {
     const NAME: &str = "S4/S5 every row accounted for";
     let Some(report) = report_of_rows(record) else {
-        return Finding::liveness(NAME, String::new(), vec!["nobody could be asked which rows are there".into()]);
+        return Finding::liveness(
+            NAME,
+            String::new(),
+            vec!["nobody could be asked which rows are there".into()],
+        );
     };
     let end = &record.end;
-    let gone: Vec<u64> =
-        end.rows.iter().flat_map(|rows| end.before.0.difference(&rows.0)).copied().collect();
+    let gone: Vec<u64> = end.rows.iter().flat_map(|rows| end.before.0.difference(&rows.0)).copied().collect();
     let mut broken = Vec::new();
     let mut say = |what: &str, rows: &[u64]| {
         if !rows.is_empty() {
@@ -135,7 +138,8 @@ fn accounted(record: &Record) -> Finding {
 fn lost(record: &Record) -> Finding {
     const NAME: &str = "S4/S5 lost within the mode's bound";
     let mode = record.run.mode;
-    let lost: BTreeSet<u64> = report_of_rows(record).map(|report| report.lost).unwrap_or_default().into_iter().collect();
+    let lost: BTreeSet<u64> =
+        report_of_rows(record).map(|report| report.lost).unwrap_or_default().into_iter().collect();
     let timelines: BTreeSet<u32> = lost_on(&record.writes, &lost);
     let slack = (mode != Mode::Async).then(|| mode.slack());
     let mut broken = Vec::new();
@@ -156,7 +160,9 @@ fn lost(record: &Record) -> Finding {
     }
     let words = match (lost.len(), slack) {
         (0, _) => format!("{mode}: nothing acknowledged was lost"),
-        (some, None) => format!("{mode}: {some} rows lost, as recorded, the oldest of the last {oldest:.0} ms"),
+        (some, None) => {
+            format!("{mode}: {some} rows lost, as recorded, the oldest of the last {oldest:.0} ms")
+        }
         (some, Some(slack)) => {
             format!("{mode}: {some} rows lost of the last {oldest:.1} ms, allowed {} ms", slack.as_millis())
         }
@@ -171,7 +177,8 @@ fn lost_on(writes: &[Write], lost: &BTreeSet<u64>) -> BTreeSet<u32> {
 
 /// How long an acknowledgement takes from the region of a primary to the clients of another.
 fn travels(run: &Run, home: usize) -> impl Fn(&str) -> Duration {
-    let spans: Vec<Duration> = run.round_trips_ms.iter().map(|ms| Duration::from_secs_f64(ms / 1e3)).collect();
+    let spans: Vec<Duration> =
+        run.round_trips_ms.iter().map(|ms| Duration::from_secs_f64(ms / 1e3)).collect();
     let trips = RoundTrips::of(run.regions.len(), &spans).ok();
     move |client: &str| {
         let region = REGIONS.iter().position(|region| *region == client).filter(|region| *region != home);
@@ -180,12 +187,12 @@ fn travels(run: &Run, home: usize) -> impl Fn(&str) -> Duration {
 }
 
 fn told(record: &Record) -> Finding {
-    let log: Log =
-        record.end.log.iter().map(|change| (change.epoch, change.primary.clone())).collect();
+    let log: Log = record.end.log.iter().map(|change| (change.epoch, change.primary.clone())).collect();
     let settled = record.end.served_ns.and(log.last_key_value()).map(|(epoch, _)| *epoch);
     let found = askers::judge(&record.reads, &record.watched, &log, &record.events, settled);
     let broken = found.into_iter().map(|violation| violation.sentence).collect();
-    let words = format!("{} reads, {} watchers, none told what is not so", record.reads.len(), record.watched.len());
+    let words =
+        format!("{} reads, {} watchers, none told what is not so", record.reads.len(), record.watched.len());
     Finding::safety("S6/S7 watches and reads", words, broken)
 }
 
@@ -196,7 +203,8 @@ fn healed(record: &Record) -> Finding {
     let bound = Duration::from_millis(run.heals_within_ms);
     let (words, broken) = match heals::check(&seen, bound) {
         Ok(took) => {
-            let refused = record.writes.iter().filter(|write| matches!(write.outcome, Came::Failed(_))).count();
+            let refused =
+                record.writes.iter().filter(|write| matches!(write.outcome, Came::Failed(_))).count();
             let words = format!(
                 "whole and served again {:.1} s after the faults, allowed {:.0}; {refused} writes refused",
                 took.as_secs_f64(),

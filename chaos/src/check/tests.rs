@@ -161,9 +161,11 @@ fn who_did_too_little_and_who_was_late_says_nothing() {
         damage(&mut record);
         judge(&record).outcome
     };
-    let idle = outcome(|record| record.writes.iter_mut().take(250).for_each(|write| {
-        write.outcome = Came::Unknown("gone".into());
-    }));
+    let idle = outcome(|record| {
+        record.writes.iter_mut().take(250).for_each(|write| {
+            write.outcome = Came::Unknown("gone".into());
+        })
+    });
     assert_eq!(idle, Outcome::Invalid);
     let late = |record: &mut Record| record.end.lateness.as_mut().unwrap().p999_ms = 2.1;
     assert_eq!(outcome(late), Outcome::Invalid);

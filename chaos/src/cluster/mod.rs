@@ -24,10 +24,10 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use tokio::runtime::Handle;
 
+pub use config::CLUSTER;
 pub use faults::process::Loss;
 use ground::Ground;
 use land::Land;
-pub use config::CLUSTER;
 use run_dir::{Programs, RunDir};
 pub use running::Process;
 use topology::{REGIONS, RoundTrips};

@@ -45,11 +45,8 @@ pub fn begin(cluster: &Cluster, fault: &Fault, regions: &[usize]) -> anyhow::Res
     let mut callers = JoinSet::new();
     for region in regions {
         let there = cluster.clients(*region);
-        let victim = Victim {
-            node: cluster.node(*region),
-            id: *region as u64 + 1,
-            nodes: cluster.regions() as u64,
-        };
+        let victim =
+            Victim { node: cluster.node(*region), id: *region as u64 + 1, nodes: cluster.regions() as u64 };
         let each = fault.count / regions.len().max(1) as u32;
         call(&mut callers, &there, fault.kind, victim, each)?;
     }

@@ -30,9 +30,9 @@ pub fn check(events: &[Event], regions: usize, start: u64) -> Vec<String> {
 
 /// Whether the votes of a majority, or the log's word, came before it.
 fn decided(events: &[Event], promotion: &Event, regions: usize) -> bool {
-    let recorded = events.iter().any(|event| {
-        event.event == "recorded" && before(event, promotion) && same(event, promotion)
-    });
+    let recorded = events
+        .iter()
+        .any(|event| event.event == "recorded" && before(event, promotion) && same(event, promotion));
     recorded || voters(events, promotion).len() * 2 > regions
 }
 

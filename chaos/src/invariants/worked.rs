@@ -10,13 +10,16 @@ pub const WARM: usize = 50;
 /// Which clients did too little before `schedule_ns`, a sentence each.
 pub fn check(writes: &[Write], regions: &[String], schedule_ns: u64) -> Vec<String> {
     let mut rows: BTreeMap<&str, usize> = regions.iter().map(|region| (region.as_str(), 0)).collect();
-    let warm = writes.iter().filter(|write| write.receipt().is_some_and(|receipt| receipt.at_ns <= schedule_ns));
+    let warm =
+        writes.iter().filter(|write| write.receipt().is_some_and(|receipt| receipt.at_ns <= schedule_ns));
     for write in warm {
         *rows.entry(write.client).or_default() += 1;
     }
     let idle = rows.into_iter().filter(|(_, rows)| *rows < WARM);
-    idle.map(|(region, rows)| format!("clients of {region} wrote {rows} rows before the first fault, expected {WARM}"))
-        .collect()
+    idle.map(|(region, rows)| {
+        format!("clients of {region} wrote {rows} rows before the first fault, expected {WARM}")
+    })
+    .collect()
 }
 
 #[cfg(test)]

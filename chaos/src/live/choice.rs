@@ -99,8 +99,10 @@ fn wanted(args: &Args) -> anyhow::Result<Vec<Scenario>> {
 fn named(all: &[Scenario], name: &str) -> anyhow::Result<Scenario> {
     let found = all.iter().find(|scenario| scenario.name == name);
     found.cloned().with_context(|| {
-        let like: Vec<&str> = all.iter().map(|one| one.name.as_str()).filter(|one| one.contains(name)).collect();
-        let like = if like.is_empty() { "one that `regent-chaos list` shows".into() } else { like.join(", ") };
+        let like: Vec<&str> =
+            all.iter().map(|one| one.name.as_str()).filter(|one| one.contains(name)).collect();
+        let like =
+            if like.is_empty() { "one that `regent-chaos list` shows".into() } else { like.join(", ") };
         format!("there is no scenario {name}: expected {like}")
     })
 }
@@ -130,7 +132,7 @@ pub fn by_ground(runs: Vec<Run>) -> Vec<Vec<Run>> {
 impl Setting {
     /// Whether scenarios of both can be played on one cluster: its mode and its links are changed as they are.
     fn shares_ground(&self, other: &Setting) -> bool {
-        let ground = |of: &Setting| (of.regions, of.instances, of.round_trips_ms.clone(), of.disks.clone(), of.shim);
+        let ground = |of: &Setting| (of.regions, of.instances, of.round_trips_ms.clone(), of.shim);
         ground(self) == ground(other)
     }
 }

@@ -49,7 +49,10 @@ impl Clients {
             let session = workload::open_session(address, account, home, REGIONS[region]).await?;
             others.spawn_on(session.run(history.clone(), stop.clone()), &cluster.clients(region));
         }
-        others.spawn_on(never_reads(cluster.postgres(home), account.clone(), stop.clone()), &cluster.clients(home));
+        others.spawn_on(
+            never_reads(cluster.postgres(home), account.clone(), stop.clone()),
+            &cluster.clients(home),
+        );
         let followers = (0..cluster.regions()).map(|region| cluster.writers(region));
         let writers = Workload::start(followers.chain([stubborn]).collect(), account, history);
         Ok(Clients { writers, stop, others })

@@ -59,7 +59,7 @@ fn show(scenario: &Scenario) -> Shown<'_> {
         class: scenario.class.to_string(),
         what: &scenario.what,
         ci: scenario.ci,
-        needs: if scenario.needs_disks() { "root, loop devices" } else { "root" },
+        needs: "root",
         mode: scenario.setting.mode.to_string(),
         regions: scenario.setting.regions,
         faults: scenario.schedule.len(),
@@ -79,11 +79,10 @@ fn table(shown: &[Shown]) {
         let ci = if one.ci { "ci" } else { "  " };
         println!("  {:<width$}  {}  {}", one.name, dim(ci), one.what);
     }
-    let disks = shown.iter().filter(|one| one.needs.contains("loop")).count();
     println!(
         "\n{}",
         dim(format!(
-            "{} scenarios; ci: run by `regent-chaos live --ci`. All need root for the network, {disks} also loop devices.",
+            "{} scenarios; ci: run by `regent-chaos live --ci`. All need root, for a network of their own.",
             shown.len()
         ))
     );

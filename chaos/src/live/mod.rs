@@ -19,7 +19,6 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::check::{self, Outcome, Verdict};
-use crate::gray::disk::Disk;
 use crate::cluster::land::Land;
 use crate::record;
 pub use choice::Args;
@@ -34,12 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let chosen = choice::choose(args)?;
     report::title(&chosen);
     let mut all = Session { results: Results::create(args.keep)?, tally: Tally::default() };
-    let no_disk = chosen.iter().any(|run| run.scenario.needs_disks()).then(Disk::unavailable).flatten();
     for group in choice::by_ground(chosen) {
-        if let Some(why) = no_disk.as_ref().filter(|_| group[0].scenario.needs_disks()) {
-            all.skip(&group, why);
-            continue;
-        }
         let trips = group[0].scenario.setting.round_trips()?;
         let land = match Land::start(trips, group[0].seed) {
             Ok(land) => land,
@@ -130,4 +124,3 @@ fn judge(dir: &Path) -> anyhow::Result<Verdict> {
     check::write(&record, &verdict)?;
     Ok(verdict)
 }
-

@@ -126,7 +126,8 @@ impl Act<'_> {
         limit: Duration,
         of: impl Fn(&Write) -> bool,
     ) -> anyhow::Result<()> {
-        let rows = || self.history.writes().iter().filter(|write| write.receipt().is_some() && of(write)).count();
+        let rows =
+            || self.history.writes().iter().filter(|write| write.receipt().is_some() && of(write)).count();
         let (start, before) = (Instant::now(), rows());
         while rows() < before + count {
             if start.elapsed() > limit {

@@ -13,13 +13,18 @@ pub fn title(runs: &[Run]) {
         1 => "1 run".to_owned(),
         many => format!("{many} runs"),
     };
-    println!("{} {}", bold("Regent under faults"), dim(format!("{number}, revision {}", env!("REGENT_REVISION"))));
+    println!(
+        "{} {}",
+        bold("Regent under faults"),
+        dim(format!("{number}, revision {}", env!("REGENT_REVISION")))
+    );
 }
 
 /// One run that was played to its end: a line if all holds, else all of it.
 pub fn verdict(judged: &Verdict, kept: Option<&Path>) {
     if judged.outcome == Outcome::Holds {
-        let gap = if judged.gap_ms > 0.0 { format!("write gap {:.0} ms", judged.gap_ms) } else { String::new() };
+        let gap =
+            if judged.gap_ms > 0.0 { format!("write gap {:.0} ms", judged.gap_ms) } else { String::new() };
         let moved = judged.findings.iter().find(|finding| finding.theorem == "promotions");
         let moved = moved.map(|finding| finding.words.as_str()).unwrap_or_default();
         println!("  {}  {:<12}{} {}", coloured(true, "holds"), "", gap, dim(format!("promotions: {moved}")));
@@ -124,9 +129,16 @@ impl Tally {
             .map(|(number, word)| format!("{number} {}", word.to_lowercase()))
             .collect();
         let minutes = self.begun.elapsed().as_secs_f64() / 60.0;
-        println!("{} {}", bold(counted.join(", ")), dim(format!("of {} in {minutes:.1} min", self.lines.len())));
+        println!(
+            "{} {}",
+            bold(counted.join(", ")),
+            dim(format!("of {} in {minutes:.1} min", self.lines.len()))
+        );
         if let Some(dir) = kept {
-            println!("{}", dim(format!("kept in {}: `regent-chaos check DIR` judges one again", dir.display())));
+            println!(
+                "{}",
+                dim(format!("kept in {}: `regent-chaos check DIR` judges one again", dir.display()))
+            );
         }
     }
 }

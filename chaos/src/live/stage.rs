@@ -51,7 +51,8 @@ impl Stage {
             self.mode = setting.mode;
         }
         bring_home(&mut self.cluster, HOME, LONG).await?;
-        let at_home = |view: &View| view.is_whole() && view.primary == Some(HOME) && view.leader == Some(HOME);
+        let at_home =
+            |view: &View| view.is_whole() && view.primary == Some(HOME) && view.leader == Some(HOME);
         let tell = |view: &View| progress.tell(format!("{} standbys stream", view.streaming));
         let view = wait_for(&mut self.cluster, "calm at home", LONG, at_home, tell).await?;
         let admin = Admin::of(&self.cluster)?;

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::stage::{Stage, plain};
 use crate::cluster::admin::Admin;
 use crate::cluster::ways::Ways;
@@ -30,7 +34,12 @@ struct Flap {
 }
 
 /// Makes a fault.
-pub async fn begin(stage: &mut Stage, fault: &Fault, place: &Place, roles: &Roles) -> anyhow::Result<Ongoing> {
+pub async fn begin(
+    stage: &mut Stage,
+    fault: &Fault,
+    place: &Place,
+    roles: &Roles,
+) -> anyhow::Result<Ongoing> {
     let (kind, regions) = (fault.kind, roles.regions(place));
     let ways = roles.ways(place).into_iter().map(|(from, to)| Ways::OneWay(from, to)).collect();
     let mut ongoing = Ongoing { kind, regions, ways, struck: Vec::new(), hostile: None, flap: None };
@@ -56,7 +65,9 @@ async fn strike(
     struck: &mut Vec<Struck>,
 ) -> anyhow::Result<()> {
     match fault.kind {
-        Kind::FreezeBackends | Kind::CrashLoop => struck.push(gray::strike(half_dead(fault.kind), cluster, region, None)?),
+        Kind::FreezeBackends | Kind::CrashLoop => {
+            struck.push(gray::strike(half_dead(fault.kind), cluster, region, None)?)
+        }
         Kind::FreezePostmaster => struck.push(gray::strike(gray::Kind::Postmaster, cluster, region, None)?),
         Kind::FreezePostgres => struck.push(gray::strike(gray::Kind::Mute, cluster, region, None)?),
         Kind::Restart => {
@@ -74,9 +85,17 @@ async fn strike(
         Kind::KillAgent => drop(cluster.kill_process(region, Process::Agent)?),
         Kind::KillNode => drop(cluster.kill_process(region, Process::Node)?),
         Kind::FreezeRegion => drop(cluster.freeze_region(region)?),
-        kind => anyhow::bail!("{kind:?} not yet"),
+        Kind::FreezeAgent => signal(cluster.pid(region, Process::Agent), Signal::SIGSTOP)?,
+        Kind::FreezeNode => signal(cluster.pid(region, Process::Node), Signal::SIGSTOP)?,
+        Kind::KillPostmaster => signal(cluster.postmaster(region)?.map(i32::unsigned_abs), Signal::SIGKILL)?,
+        kind => anyhow::bail!("{kind:?} is no fault of one region"),
     }
     Ok(())
+}
+
+fn signal(pid: Option<u32>, signal: Signal) -> anyhow::Result<()> {
+    let pid = pid.context("expected a process that runs")?;
+    Ok(kill(Pid::from_raw(i32::try_from(pid)?), signal)?)
 }
 
 fn half_dead(kind: Kind) -> gray::Kind {
@@ -129,7 +148,7 @@ fn undo(cluster: &mut Cluster, kind: Kind, region: usize) -> anyhow::Result<()> 
         }
         Kind::KillRegion => cluster.restore_region(region),
         Kind::KillAgent | Kind::KillNode => cluster.start_processes(region),
-        Kind::FreezeRegion => cluster.thaw_region(region),
+        Kind::FreezeRegion | Kind::FreezeAgent | Kind::FreezeNode => cluster.thaw_region(region),
         _ => Ok(()),
     }
 }

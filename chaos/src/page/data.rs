@@ -140,8 +140,7 @@ fn zero(run: &Run) -> u64 {
 fn gap(record: &Record) -> Option<(u64, u64)> {
     let run = &record.run;
     let end = record.end.served_ns.unwrap_or(record.end.ended_ns);
-    let mut times: Vec<u64> =
-        record.writes.iter().filter_map(|write| Some(write.receipt()?.at_ns)).collect();
+    let mut times: Vec<u64> = record.writes.iter().filter_map(|write| Some(write.receipt()?.at_ns)).collect();
     times.sort_unstable();
     let pairs = times.windows(2).map(|pair| (pair[0], pair[1]));
     let counted = pairs.filter(|(_, to)| (run.schedule_ns..end).contains(to));
@@ -192,8 +191,12 @@ fn leaders(record: &Record, end_ns: u64) -> Vec<Leader> {
         since_then.filter_map(|event| Some((place(&run.regions, &event.region)?, event.term?, event.t_ns)));
     let led: Vec<(usize, u64, u64)> = before.into_iter().chain(since_then).collect();
     let ends = led.iter().skip(1).map(|(_, _, t_ns)| *t_ns).chain([end_ns]);
-    let leader =
-        |((region, term, from), to): (&(usize, u64, u64), u64)| Leader { region: *region, term: *term, from: since(*from), to: since(to) };
+    let leader = |((region, term, from), to): (&(usize, u64, u64), u64)| Leader {
+        region: *region,
+        term: *term,
+        from: since(*from),
+        to: since(to),
+    };
     led.iter().zip(ends).map(leader).collect()
 }
 

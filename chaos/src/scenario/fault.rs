@@ -12,37 +12,23 @@ pub enum Kind {
     KillRegion,
     KillPostgres,
     KillPostmaster,
-    KillBackend,
     KillAgent,
     KillNode,
     FreezeRegion,
     FreezePostmaster,
-    FreezeBackend,
     FreezeBackends,
     FreezeAgent,
     FreezeNode,
     Restart,
-    ClockAhead,
-    ClockBehind,
     ClocksStop,
     Cut,
     Link,
     Flap,
-    Reset,
-    PowerCut,
-    FreezeDisk,
-    FillDisk,
-    FailDisk,
-    SlowDisk,
-    WipeNode,
     FreezePostgres,
     CrashLoop,
     PauseReplay,
     TransferLeader,
     Switchover,
-    Starve,
-    NoDescriptors,
-    BlockLogs,
     Watchers,
     SilentWatchers,
     SlowSenders,
@@ -70,8 +56,6 @@ pub enum Wants {
 pub enum Needs {
     /// Nothing.
     Nothing,
-    /// A disk of its own in the region.
-    Disk,
     /// Every process under the shim of its region.
     Shim,
 }
@@ -114,55 +98,29 @@ impl Row {
 
 /// All of them.
 pub const TABLE: &[Row] = {
-    use Class::{Clock, Coordinator, Disk, Interface, Network, Postgres, Process, Resources};
+    use Class::{Clock, Coordinator, Interface, Network, Postgres, Process};
     &[
         row(Process, Kind::KillRegion, "kill-region", "region lost: links cut, everything killed").lasting(),
         row(Process, Kind::KillPostgres, "kill-postgres", "Postgres killed"),
         row(Process, Kind::KillPostmaster, "kill-postmaster", "postmaster killed"),
-        row(Process, Kind::KillBackend, "kill-backend", "one backend killed"),
         row(Process, Kind::KillAgent, "kill-agent", "agent killed").lasting(),
         row(Process, Kind::KillNode, "kill-node", "node killed").lasting(),
         row(Process, Kind::FreezeRegion, "freeze-region", "every process stopped").lasting(),
         row(Process, Kind::FreezePostmaster, "freeze-postmaster", "postmaster stopped").lasting(),
-        row(Process, Kind::FreezeBackend, "freeze-backend", "one backend stopped").lasting(),
         row(Process, Kind::FreezeBackends, "freeze-backends", "every backend stopped").lasting(),
         row(Process, Kind::FreezeAgent, "freeze-agent", "agent stopped").lasting(),
         row(Process, Kind::FreezeNode, "freeze-node", "node stopped").lasting(),
         row(Process, Kind::Restart, "restart", "node and agent ended and started"),
-        row(Clock, Kind::ClockAhead, "clock-ahead", "wall clock ahead")
-            .wanting(Wants::By)
-            .lasting()
-            .needing(Needs::Shim),
-        row(Clock, Kind::ClockBehind, "clock-behind", "wall clock behind")
-            .wanting(Wants::By)
-            .lasting()
-            .needing(Needs::Shim),
         row(Clock, Kind::ClocksStop, "clocks-stop", "all clocks stand still").lasting().needing(Needs::Shim),
         row(Network, Kind::Cut, "cut", "nothing passes").lasting(),
         row(Network, Kind::Link, "link", "links").wanting(Wants::Link).lasting(),
         row(Network, Kind::Flap, "flap", "cut and healed in turn").wanting(Wants::By).lasting(),
-        row(Network, Kind::Reset, "reset", "every connection over the network reset"),
-        row(Disk, Kind::PowerCut, "power-cut", "power lost, with what is not flushed")
-            .lasting()
-            .needing(Needs::Disk),
-        row(Disk, Kind::FreezeDisk, "freeze-disk", "disk takes no write").lasting().needing(Needs::Disk),
-        row(Disk, Kind::FillDisk, "fill-disk", "disk full").lasting().needing(Needs::Disk),
-        row(Disk, Kind::FailDisk, "fail-disk", "flushes fail").lasting().needing(Needs::Disk),
-        row(Disk, Kind::SlowDisk, "slow-disk", "every flush of Postgres slower")
-            .wanting(Wants::By)
-            .lasting()
-            .needing(Needs::Shim),
-        row(Disk, Kind::WipeNode, "wipe-node", "node comes back without its disk").lasting(),
-        row(Postgres, Kind::FreezePostgres, "freeze-postgres", "Postgres accepts and never answers").lasting(),
+        row(Postgres, Kind::FreezePostgres, "freeze-postgres", "Postgres accepts and never answers")
+            .lasting(),
         row(Postgres, Kind::CrashLoop, "crash-loop", "Postgres killed whenever it starts").lasting(),
         row(Postgres, Kind::PauseReplay, "pause-replay", "replay paused").lasting(),
         row(Coordinator, Kind::TransferLeader, "transfer-leader", "Raft leadership moved there"),
         row(Coordinator, Kind::Switchover, "switchover", "primary moved there on purpose"),
-        row(Resources, Kind::Starve, "starve", "percent of one processor for all")
-            .wanting(Wants::Count)
-            .lasting(),
-        row(Resources, Kind::NoDescriptors, "no-descriptors", "node and agent can open nothing more").lasting(),
-        row(Resources, Kind::BlockLogs, "block-logs", "nobody reads the logs of node and agent").lasting(),
         row(Interface, Kind::Watchers, "watchers", "watchers come at once, again and again")
             .wanting(Wants::Count)
             .lasting(),

@@ -29,10 +29,8 @@ pub enum Class {
     Process,
     Clock,
     Network,
-    Disk,
     Postgres,
     Coordinator,
-    Resources,
     Interface,
 }
 
@@ -72,8 +70,6 @@ pub struct Setting {
     pub mode: Mode,
     /// What every link is like beside its delay, all the time.
     pub links: Change,
-    /// Regions whose data is on a disk of its own, by number.
-    pub disks: Vec<usize>,
     /// Whether what processes are told of clocks and flushes can be false.
     pub shim: bool,
 }
@@ -86,7 +82,6 @@ impl Default for Setting {
             round_trips_ms: vec![60, 80, 140],
             mode: Mode::Async,
             links: Change::default(),
-            disks: Vec::new(),
             shim: false,
         }
     }
@@ -155,15 +150,13 @@ impl Display for Promotions {
 
 impl Class {
     /// All of them, with their files.
-    pub const ALL: [(Class, &str, &str); 9] = [
+    pub const ALL: [(Class, &str, &str); 7] = [
         (Class::Calm, "calm", include_str!("../../scenarios/calm.toml")),
         (Class::Process, "process", include_str!("../../scenarios/process.toml")),
         (Class::Clock, "clock", include_str!("../../scenarios/clock.toml")),
         (Class::Network, "network", include_str!("../../scenarios/network.toml")),
-        (Class::Disk, "disk", include_str!("../../scenarios/disk.toml")),
         (Class::Postgres, "postgres", include_str!("../../scenarios/postgres.toml")),
         (Class::Coordinator, "coordinator", include_str!("../../scenarios/coordinator.toml")),
-        (Class::Resources, "resources", include_str!("../../scenarios/resources.toml")),
         (Class::Interface, "interface", include_str!("../../scenarios/interface.toml")),
     ];
 }
@@ -183,11 +176,6 @@ impl Scenario {
             Ends::AtOnce => planned.at,
         };
         self.schedule.iter().map(end).max().unwrap_or_default().max(self.lasts)
-    }
-
-    /// Whether it needs a disk of its own somewhere.
-    pub fn needs_disks(&self) -> bool {
-        !self.setting.disks.is_empty()
     }
 }
 

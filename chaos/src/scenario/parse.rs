@@ -47,8 +47,6 @@ struct Entry {
     mode: Option<String>,
     #[serde(default)]
     links: Change,
-    #[serde(default)]
-    disks: Vec<usize>,
     lasts: Option<String>,
     promotions: String,
     heals_within: Option<String>,
@@ -89,7 +87,7 @@ impl Entry {
         let promotions = promotions(&self.promotions).map_err(wrong("promotions"))?;
         let mut schedule = Vec::new();
         for (entry, number) in self.fault.iter().zip(1..) {
-            let planned = entry.planned(&setting);
+            let planned = entry.planned();
             let planned = planned.map_err(|(key, error)| wrong(&format!("fault {number}, {key}"))(error))?;
             schedule.push(planned);
         }
@@ -126,29 +124,21 @@ impl Entry {
             let expected = "async, or who confirms: sync 1, quorum 1, bounded 100ms";
             ("mode", Wrong::new(expected, mode))
         })?;
-        if let Some(stranger) = self.disks.iter().find(|disk| **disk >= regions) {
-            return Err(("disks", Wrong::new(format!("0 to {}", regions - 1), stranger.to_string())));
-        }
-        let needs_shim = |entry: &FaultEntry| {
-            fault::named(&entry.what).is_some_and(|row| row.needs == Needs::Shim)
-        };
+        let needs_shim =
+            |entry: &FaultEntry| fault::named(&entry.what).is_some_and(|row| row.needs == Needs::Shim);
         let shim = self.fault.iter().any(needs_shim);
-        let (links, disks) = (self.links, self.disks.clone());
-        Ok(Setting { regions, instances, round_trips_ms, mode, links, disks, shim })
+        Ok(Setting { regions, instances, round_trips_ms, mode, links: self.links, shim })
     }
 }
 
 impl FaultEntry {
-    fn planned(&self, setting: &Setting) -> Result<Planned, (&'static str, Wrong)> {
+    fn planned(&self) -> Result<Planned, (&'static str, Wrong)> {
         let at = duration(&self.at).map_err(|wrong| ("at", wrong))?;
         let row = fault::named(&self.what).ok_or_else(|| {
             let names: Vec<&str> = fault::TABLE.iter().map(|row| row.name).collect();
             ("what", Wrong::new(format!("one of {}", names.join(", ")), &*self.what))
         })?;
         let place: Place = self.place.parse().map_err(|wrong| ("where", wrong))?;
-        if row.needs == Needs::Disk && setting.disks.is_empty() {
-            return Err(("what", Wrong::new("`disks` in the scenario for a fault of a disk", "none")));
-        }
         let mut fault = Fault::plain(row.kind);
         let wants = |wanted: Wants| row.wants == wanted;
         fault.by = told("by", wants(Wants::By), self.by.as_deref())?
@@ -171,7 +161,9 @@ impl FaultEntry {
             (None, Some(until)) if can_last => {
                 Ok(Ends::AfterPromotion(promoted(until).map_err(|wrong| ("until", wrong))?))
             }
-            (Some(time), _) if !can_last => Err(("lasts", Wrong::new("nothing: it is done at once", &**time))),
+            (Some(time), _) if !can_last => {
+                Err(("lasts", Wrong::new("nothing: it is done at once", &**time)))
+            }
             (_, Some(until)) if !can_last => {
                 Err(("until", Wrong::new("nothing: it is done at once", &**until)))
             }
@@ -265,17 +257,28 @@ mod tests {
             ("promotions = \"1\"", "promotions = \"some\"", "lost, promotions: expected a number"),
             ("promotions = \"1\"", "promotions = \"3 to 1\"", "as in 1, at most 1, or 1 to 3, got `3 to 1`"),
             ("at = \"2s\"", "at = \"2\"", "fault 1, at: expected a time of at most 1h"),
-            ("what = \"kill-region\"", "what = \"kil-region\"", "fault 1, what: expected one of kill-region,"),
+            (
+                "what = \"kill-region\"",
+                "what = \"kil-region\"",
+                "fault 1, what: expected one of kill-region,",
+            ),
             ("where = \"home\"", "where = \"mars\"", "fault 1, where: expected one of home, heir"),
             ("until = \"promoted + 3s\"", "until = \"dawn\"", "fault 1, until: expected promoted, or"),
-            ("until = \"promoted + 3s\"", "", "fault 1, lasts: expected a time as in 5s, or `until`, got `nothing`"),
+            (
+                "until = \"promoted + 3s\"",
+                "",
+                "fault 1, lasts: expected a time as in 5s, or `until`, got `nothing`",
+            ),
             ("count = 50", "", "fault 2, count: expected a value, got `nothing`"),
             ("lasts = \"4s\"", "lasts = \"4s\"\nby = \"1s\"", "fault 2, by: expected nothing"),
             ("lasts = \"4s\"", "lasts = \"4s\"\nuntil = \"promoted\"", "expected either `lasts` or `until`"),
             ("mode = \"sync 1\"", "mode = \"fast\"", "lost, mode: expected async, or who confirms"),
             ("mode = \"sync 1\"", "regions = 9", "lost, regions: expected 3 to 5, got `9`"),
-            ("mode = \"sync 1\"", "round_trips_ms = [1, 2]", "or 3: one for each pair of 3 regions, got `[1, 2]`"),
-            ("mode = \"sync 1\"", "disks = [3]", "lost, disks: expected 0 to 2, got `3`"),
+            (
+                "mode = \"sync 1\"",
+                "round_trips_ms = [1, 2]",
+                "or 3: one for each pair of 3 regions, got `[1, 2]`",
+            ),
             ("mode = \"sync 1\"", "colour = \"red\"", "unknown field `colour`, expected one of"),
             ("lasts = \"4s\"", "lasts = \"4s\"\nlink = { dealy = \"1s\" }", "unknown field `dealy`"),
         ];
@@ -288,7 +291,7 @@ mod tests {
 
     #[test]
     fn what_is_done_at_once_does_not_last() {
-        let text = GOOD.replace("kill-region", "kill-backend");
+        let text = GOOD.replace("kill-region", "kill-postgres");
         let said = file(Class::Process, &text).unwrap_err().to_string();
         assert!(said.contains("fault 1, until: expected nothing: it is done at once"), "{said}");
     }

@@ -113,9 +113,7 @@ impl Roles {
         match role {
             Role::Home => vec![self.home],
             Role::Heir => vec![self.heir],
-            Role::Third => {
-                but(self.home).into_iter().filter(|region| *region != self.heir).take(1).collect()
-            }
+            Role::Third => but(self.home).into_iter().filter(|region| *region != self.heir).take(1).collect(),
             Role::Leader => vec![self.leader],
             Role::Followers => but(self.leader),
             Role::Others => but(self.home),
@@ -198,9 +196,6 @@ mod tests {
     #[test]
     fn a_role_that_is_none_is_refused_with_what_there_is() {
         let said = "nobody to heir".parse::<Place>().unwrap_err().to_string();
-        assert_eq!(
-            said,
-            "expected one of home, heir, third, leader, followers, others, all, got `nobody`"
-        );
+        assert_eq!(said, "expected one of home, heir, third, leader, followers, others, all, got `nobody`");
     }
 }

@@ -62,7 +62,7 @@ pub fn draw(seed: u64) -> Scenario {
 /// Faults that can be laid over any others. A disk of its own is not there in every cluster, and who brings thousands
 /// needs the machine for itself.
 fn drawn(row: &Row) -> bool {
-    row.needs == Needs::Nothing && !matches!(row.kind, Kind::Watchers | Kind::WipeNode)
+    row.needs == Needs::Nothing && !matches!(row.kind, Kind::Watchers)
 }
 
 fn planned(chance: &mut StdRng, rows: &[&Row]) -> Planned {

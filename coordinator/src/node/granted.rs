@@ -22,7 +22,8 @@ impl Granted {
 
     /// A vote is cast, which is a promise too. Returns the promise to another that ends last, if there was one.
     pub fn voted(&mut self, vote: &Vote, now: Time) -> Option<Value> {
-        let others = self.0.get(&vote.group).into_iter().flatten().filter(|(holder, _)| **holder != vote.named);
+        let others =
+            self.0.get(&vote.group).into_iter().flatten().filter(|(holder, _)| **holder != vote.named);
         let last = others.max_by_key(|(_, (_, until))| *until);
         let last = last.map(|(to, (epoch, until))| json!({"to": to, "epoch": epoch, "until_ns": until.0}));
         self.promised(&vote.group, &vote.named, vote.floor, now + vote.ttl);
