@@ -12,6 +12,7 @@ use regent_world::history::{Log, Violation, linearizable_assignment, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::now_ns;
+use crate::cluster::Cluster;
 use crate::timeline;
 use linearizable_assignment::Operation;
 use watch::What;
@@ -35,16 +36,17 @@ struct Told {
 }
 
 impl Askers {
-    /// Starts an asker and a watcher of the group for each of the nodes, which turn to the others when that one is lost.
-    pub fn start(nodes: &[SocketAddr], group: &GroupName) -> anyhow::Result<Askers> {
+    /// Starts an asker and a watcher of the group in each region, which turn to other nodes when their own is lost.
+    pub fn start(cluster: &Cluster, group: &GroupName) -> anyhow::Result<Askers> {
         let told = Arc::new(Mutex::new(Told::default()));
         let mut tasks = JoinSet::new();
-        for first in 0..nodes.len() {
-            let order = nodes[first..].iter().chain(&nodes[..first]);
-            let client = Client::new(order.map(SocketAddr::to_string))?;
+        for region in 0..cluster.regions() {
+            let runtime = cluster.clients(region);
+            let _there = runtime.enter();
+            let client = Client::new(cluster.nodes_seen_from(region).iter().map(SocketAddr::to_string))?;
             locked(&told).watched.push(vec![event(What::Begun { from: None })]);
             tasks.spawn(ask(client.clone(), group.clone(), told.clone()));
-            tasks.spawn(watch(client, group.clone(), first, told.clone()));
+            tasks.spawn(watch(client, group.clone(), region, told.clone()));
         }
         Ok(Askers { told, _tasks: tasks })
     }

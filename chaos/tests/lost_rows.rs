@@ -16,6 +16,7 @@ use regent_chaos::history::{History, Write};
 use regent_chaos::invariants::{accounted_rows, one_writable_primary};
 use regent_chaos::wan::relays::{LinkSpec, Relays};
 use regent_chaos::workload::{Account, Clients, Table, Workload};
+use tokio::runtime::Handle;
 
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LONG: Duration = Duration::from_secs(60);
@@ -130,7 +131,7 @@ async fn lost_rows_are_counted_and_found_in_the_old_log() {
 
     let instances = vec![link(&wan, "us-west", "us-east", &primary), standby.address()];
     let history = History::create(&path.join("history.jsonl")).unwrap();
-    let workload = Workload::start(vec![Clients { region: "us-west", instances }], &account, &history);
+    let workload = Workload::start(vec![Clients { region: "us-west", instances, runtime: Handle::current() }], &account, &history);
     written(&history, |writes| acknowledged(writes, 0) >= 50).await;
 
     wan.cut("standby");

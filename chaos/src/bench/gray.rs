@@ -11,14 +11,14 @@ use super::report::Row;
 use crate::clock::ms_between;
 use crate::cluster::Cluster;
 use crate::cluster::admin::{View, wait_for};
-use crate::cluster::topology::{REGIONS, RoundTrips};
+use crate::cluster::topology::RoundTrips;
 use crate::demo::{fault::bring_home, setup};
 use crate::gray::disk::Disk;
 use crate::gray::load::{Said, Server};
 use crate::gray::{Kind, load, strike};
 use crate::history::History;
 use crate::terminal::Stage;
-use crate::workload::{Account, Clients, Workload};
+use crate::workload::{Account, Workload};
 
 /// Whose Postgres is struck. A disk of its own is put under a standby, which then becomes the primary.
 const STRUCK: usize = 1;
@@ -166,11 +166,8 @@ impl Bench {
     /// Clients in the regions that are not struck.
     async fn start_writing(&self) -> anyhow::Result<Workload> {
         let before = self.history.acknowledged();
-        let regions = (0..REGIONS.len()).filter(|region| *region != STRUCK);
-        let clients = regions.map(|region| Clients {
-            region: REGIONS[region],
-            instances: self.cluster.postgres_seen_from(region),
-        });
+        let regions = (0..self.cluster.regions()).filter(|region| *region != STRUCK);
+        let clients = regions.map(|region| self.cluster.writers(region));
         let writing = Workload::start(clients.collect(), &self.account, &self.history);
         let start = Instant::now();
         while self.history.acknowledged() < before + WARM {

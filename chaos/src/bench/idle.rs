@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::report::Row;
 use crate::cluster::admin::{View, wait_for};
-use crate::cluster::topology::{REGIONS, RoundTrips};
+use crate::cluster::topology::RoundTrips;
 use crate::cluster::{Cluster, Process};
 use crate::demo::setup;
 use crate::terminal::Stage;
@@ -69,7 +69,7 @@ struct Used {
 fn all(cluster: &Cluster, view: &View) -> anyhow::Result<Vec<(String, Used)>> {
     let mut found = Vec::new();
     for (process, name) in [(Process::Node, "regentd"), (Process::Agent, "regent-agent")] {
-        for (region, here) in REGIONS.into_iter().enumerate() {
+        for (region, here) in cluster.names().iter().enumerate() {
             let role = match process {
                 Process::Node if view.leader == Some(region) => "Raft leader",
                 Process::Node => "follower",

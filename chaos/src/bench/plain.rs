@@ -42,7 +42,7 @@ impl Plain {
         let hba = "host all all 127.0.0.0/8 trust\nhost replication all 127.0.0.0/8 trust\n";
         append(&dir.join("postgres/pg_hba.conf"), hba)?;
         plain.serve(cluster, home, address, &given)?;
-        for region in (0..REGIONS.len()).filter(|region| *region != home) {
+        for region in (0..cluster.regions()).filter(|region| *region != home) {
             let data = self::dir(cluster, region)?.join("postgres").display().to_string();
             let upstream = cluster.link(region, home, address)?;
             let from = format!("host={} port={} user=postgres", upstream.ip(), upstream.port());
@@ -51,7 +51,7 @@ impl Plain {
         }
         let streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'";
         until("both standbys stream", || {
-            Ok(plain.primary().ask(streaming)?.parse::<usize>()? == REGIONS.len() - 1)
+            Ok(plain.primary().ask(streaming)?.parse::<usize>()? == cluster.regions() - 1)
         })?;
         Ok(plain)
     }

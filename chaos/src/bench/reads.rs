@@ -125,10 +125,9 @@ fn words(consistency: Consistency, round_trips: RoundTrips) -> String {
         Consistency::Local => "LOCAL",
         Consistency::Linearizable => "LINEARIZABLE",
     };
-    let [a, b, c] = round_trips.ms();
     if round_trips.longest_ms() == 0 {
         format!("{kind}, no distance")
     } else {
-        format!("{kind}, {a}/{b}/{c} ms")
+        format!("{kind}, {} ms", round_trips.words())
     }
 }

@@ -164,14 +164,14 @@ impl Bench {
         let writing = self.start_writing().await?;
         let timeline = self.history.newest_timeline();
         if variant == Variant::CutFromNodes {
-            self.cluster.cut_nodes(HOME);
+            self.cluster.cut_nodes(HOME)?;
         }
         let stopped_ns = self.cluster.shim(HOME)?.stop_clocks()?;
         let ahead = Duration::from_nanos(stopped_ns.saturating_sub(now_ns()));
         tokio::time::sleep(ahead + STOPPED).await;
         self.cluster.shim(HOME)?.start_clocks()?;
         if variant == Variant::CutFromNodes {
-            self.cluster.heal_nodes(HOME);
+            self.cluster.heal_nodes(HOME)?;
         }
         self.written("writes go on", WARM, |write| write.invoked_ns > stopped_ns).await?;
         let after = self.whole().await?;
@@ -229,18 +229,12 @@ impl Bench {
     /// Clients in the other regions, which follow the primary, and one at home that knows no other server than the one
     /// there: its sessions stay open, and go on writing to it whatever happens.
     async fn start_writing(&self) -> anyhow::Result<Workload> {
-        let clients = |region: usize| Clients {
-            region: REGIONS[region],
-            instances: match region {
-                HOME => vec![self.cluster.postgres(HOME)],
-                _ => self.cluster.postgres_seen_from(region),
-            },
-        };
-        let all: Vec<Clients> = (0..REGIONS.len()).map(clients).collect();
+        let mut all: Vec<Clients> = (0..self.cluster.regions()).map(|region| self.cluster.writers(region)).collect();
+        all[HOME].instances = vec![self.cluster.postgres(HOME)];
         let begun_ns = now_ns();
         let writing = Workload::start(all, &self.account, &self.history);
-        for region in REGIONS {
-            let of_region = |write: &Write| write.client == region && write.invoked_ns > begun_ns;
+        for region in self.cluster.names() {
+            let of_region = |write: &Write| write.client == *region && write.invoked_ns > begun_ns;
             self.written("clients write", WARM, of_region).await?;
         }
         Ok(writing)

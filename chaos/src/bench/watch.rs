@@ -153,7 +153,7 @@ fn of_decision(cluster: &Cluster, since_ns: u64, (epoch, times): (u64, Vec<u64>)
     let of_epoch = |name: &'static str| {
         events.iter().filter(move |event| event.event == name && event.epoch == Some(epoch))
     };
-    let majority = REGIONS.len() / 2;
+    let majority = cluster.regions() / 2;
     let decided = of_epoch("vote").nth(majority).context("a decision has the votes of a majority")?.t_ns;
     let knew = of_epoch("decided").find(|event| event.region == REGIONS[WATCHED]);
     let mut told: Vec<f64> = times.iter().map(|at| ms_between(decided, *at)).collect();

@@ -12,7 +12,7 @@ use regent_core::replication::Mode;
 use regent_world::history::Log;
 
 use super::Cluster;
-use super::topology::{GROUP, REGIONS, instance, region_of};
+use super::topology::{GROUP, instance, region_of};
 
 const CALL: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
@@ -28,6 +28,8 @@ pub struct View {
     pub epoch: u64,
     /// Whether it holds a lease.
     pub leased: bool,
+    /// How many standbys there are to be.
+    pub standbys: usize,
     /// Region of who would take over.
     pub heir: Option<usize>,
     /// How many standbys belong into the succession: all, or those that confirm.
@@ -45,30 +47,31 @@ pub struct View {
 impl View {
     /// Nothing is missing: a leader, a primary with a lease, all others ready to take over.
     pub fn is_whole(&self) -> bool {
-        let ready = self.successors == self.wanted && self.streaming == REGIONS.len() - 1;
+        let ready = self.successors == self.wanted && self.streaming == self.standbys;
         // A node that has just started does not know an heir yet.
         self.leader.is_some() && self.leased && self.heir.is_some() && ready
     }
 
-    fn of(status: &Status) -> View {
+    fn of(status: &Status, standbys: usize) -> View {
         let leader = status.leader.map(|id| id.0 as usize - 1);
         let Some(group) = status.groups.iter().find(|one| one.group.name.as_str() == GROUP) else {
-            return View { leader, ..View::default() };
+            return View { leader, standbys, ..View::default() };
         };
-        let standbys = || group.instances.iter().filter(|one| group.primary.as_ref() != Some(&one.name));
+        let others = || group.instances.iter().filter(|one| group.primary.as_ref() != Some(&one.name));
         let forecast = group.forecast.as_ref();
         View {
             leader,
             primary: place(group.primary.as_ref()),
             epoch: group.epoch.0,
             leased: group.leased,
+            standbys,
             heir: place(forecast.and_then(|forecast| forecast.heir.as_ref())),
             wanted: match group.group.terms.mode {
-                Mode::Async | Mode::Quorum { .. } => REGIONS.len() - 1,
+                Mode::Async | Mode::Quorum { .. } => standbys,
                 Mode::Sync { count } | Mode::Bounded { count, .. } => usize::from(count),
             },
-            successors: standbys().filter(|one| one.place.is_some()).count(),
-            streaming: standbys().filter(|one| streams(one)).count(),
+            successors: others().filter(|one| one.place.is_some()).count(),
+            streaming: others().filter(|one| streams(one)).count(),
             forecast: forecast.map(|forecast| forecast.words.clone()).unwrap_or_default(),
             troubles: troubles(group),
         }
@@ -91,6 +94,7 @@ fn troubles(group: &GroupStatus) -> Vec<(usize, String)> {
 /// Calls to whichever node answers.
 pub struct Admin {
     client: Client,
+    standbys: usize,
 }
 
 impl Admin {
@@ -98,7 +102,7 @@ impl Admin {
     pub fn of(cluster: &Cluster) -> anyhow::Result<Admin> {
         let nodes = cluster.living().into_iter().map(|region| cluster.node(region).to_string());
         let options = Options { timeout: CALL, ..Options::default() };
-        Ok(Admin { client: Client::with_options(nodes, options)? })
+        Ok(Admin { client: Client::with_options(nodes, options)?, standbys: cluster.instances() - 1 })
     }
 
     /// Creates the group of the demo, with its first primary at home. It may be there from an attempt whose answer
@@ -145,7 +149,7 @@ impl Admin {
 
     /// What a node knows: every agent reports to each of them.
     pub async fn view(&self) -> anyhow::Result<View> {
-        Ok(View::of(&self.client.status(&[group()?]).await?))
+        Ok(View::of(&self.client.status(&[group()?]).await?, self.standbys))
     }
 }
 

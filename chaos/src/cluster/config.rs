@@ -24,6 +24,8 @@ pub struct RegionConfig<'a> {
     pub advertised: Vec<SocketAddr>,
     /// Each instance's address as seen from this region.
     pub postgres: Vec<SocketAddr>,
+    /// From where Postgres may be reached.
+    pub networks: &'a str,
     /// Longest round trip to expect.
     pub max_round_trip_ms: u64,
 }
@@ -73,7 +75,7 @@ impl RegionConfig<'_> {
             "\n[postgres]\nbin_dir = \"{bin}\"\ndata_dir = \"{dir}/postgres\"\nlisten_address = \"{ip}\"\n\
              port = {port}\nsocket_dir = \"{dir}\"\ngate_library = \"{gate}\"\nrun_dir = \"{lease}\"\n\
              log_file = \"{dir}/postgres.log\"\nadvertise = \"{own}\"\n\
-             networks = [\"127.0.0.0/8\"]\nreplication_password = \"demo\"\n\n\
+             networks = [\"{networks}\"]\nreplication_password = \"demo\"\n\n\
              [postgres.parameters]\ndynamic_shared_memory_type = \"mmap\"\n\n[routes]\n",
             bin = self.postgres_bin.display(),
             dir = self.dir.display(),
@@ -81,6 +83,7 @@ impl RegionConfig<'_> {
             port = own.port(),
             gate = self.gate.display(),
             lease = self.lease_dir.display(),
+            networks = self.networks,
         );
         for (index, address) in self.postgres.iter().enumerate().filter(|(index, _)| *index != here) {
             let _ = writeln!(text, "\"{}\" = \"{address}\"", instance(index));

@@ -29,31 +29,32 @@ pub fn spawn(
     log: &Path,
     user: Option<&User>,
 ) -> anyhow::Result<Child> {
-    spawn_with(&[], program, args, dir, log, user)
+    let mut command = Command::new(program);
+    command.args(args);
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
+    }
+    spawn_command(command, dir, log, user)
 }
 
-/// The same, with these variables in its environment.
-pub fn spawn_with(
-    environment: &[(&str, &Path)],
-    program: &Path,
-    args: &[&str],
+/// The same of a command that has its arguments and its user.
+pub fn spawn_command(
+    mut command: Command,
     dir: &Path,
     log: &Path,
     user: Option<&User>,
 ) -> anyhow::Result<Child> {
     let output = OpenOptions::new().create(true).append(true).open(log)?;
-    let mut command = Command::new(program);
-    command.args(args).current_dir(dir).process_group(0);
+    command.current_dir(dir).process_group(0);
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     // What overrides the configuration of a program that somebody runs here is not meant for these.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("REGENT_")) {
         command.env_remove(name);
     }
-    command.envs(environment.iter().copied());
     if let Some(user) = user {
-        command.uid(user.uid).gid(user.gid).env("HOME", dir).env("USER", &user.name);
+        command.env("HOME", dir).env("USER", &user.name);
     }
-    command.spawn().with_context(|| format!("cannot start {}", program.display()))
+    command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))
 }
 
 /// Ids of all processes that work in `dir` or below, this one excepted.

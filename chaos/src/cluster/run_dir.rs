@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -9,6 +10,7 @@ use anyhow::{Context, bail};
 
 use super::ending;
 use super::topology::REGIONS;
+use crate::wan;
 
 /// Unprivileged account for the processes, when the harness is root (Postgres refuses to run as root).
 #[derive(Clone, Debug)]
@@ -91,21 +93,23 @@ pub fn postgres_bin() -> anyhow::Result<PathBuf> {
 
 impl RunDir {
     /// Makes the directory, copies the programs into it (a build directory may be closed to the unprivileged
-    /// user) and starts the reaper.
-    pub fn create(programs: &Programs) -> anyhow::Result<RunDir> {
+    /// user) and starts the reaper. There are so many regions.
+    pub fn create(programs: &Programs, regions: usize) -> anyhow::Result<RunDir> {
         let path = tempfile::Builder::new().prefix("regent-").tempdir()?.keep().canonicalize()?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
         let leases = Path::new("/dev/shm").join(path.file_name().context("a run directory has a name")?);
-        let reaper = Command::new(programs.bin_dir.join("regent-chaos"))
-            .args([Path::new("reap"), &path, &leases])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .process_group_of_its_own()
-            .spawn()
-            .context("cannot start the reaper")?;
+        let mut reaper = Command::new(programs.bin_dir.join("regent-chaos"));
+        reaper.args([Path::new("reap"), &path, &leases]).stdin(Stdio::piped()).stdout(Stdio::null());
+        // Ctrl-C at the terminal reaches the harness and not the reaper.
+        reaper.process_group(0);
+        if user()?.is_some() {
+            // The end of the harness's region is none of its own.
+            wan::outside(&mut reaper)?;
+        }
+        let reaper = reaper.spawn().context("cannot start the reaper")?;
         let run = RunDir { path, leases, user: user()?, reaper, keep: false };
         run.copy_programs(programs)?;
-        for region in 0..REGIONS.len() {
+        for region in 0..regions {
             run.make(&run.region(region))?;
             run.make(&run.lease_dir(region))?;
         }
@@ -204,15 +208,4 @@ pub fn user() -> anyhow::Result<Option<User>> {
         }
     }
     bail!("Postgres does not run as root, and there is neither a user postgres nor nobody")
-}
-
-trait OwnGroup {
-    /// So that Ctrl-C at the terminal reaches the harness and not the reaper.
-    fn process_group_of_its_own(&mut self) -> &mut Self;
-}
-
-impl OwnGroup for Command {
-    fn process_group_of_its_own(&mut self) -> &mut Self {
-        std::os::unix::process::CommandExt::process_group(self, 0)
-    }
 }

@@ -1,23 +1,47 @@
-//! The three regions of the demo, what is in each, and how far apart they are.
+//! The regions there can be, what is in each, and how far apart they are.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
-/// Regions in the order of their nodes' ids. The first is home: where the primary and the Raft leader are before
-/// a region is lost.
-pub const REGIONS: [&str; 3] = ["us-east", "us-west", "eu-west"];
+/// Regions in the order of their nodes' ids; a cluster has the first so many of them. The first is home: where the primary
+/// and the Raft leader are before a region is lost.
+pub const REGIONS: [&str; 5] = ["us-east", "us-west", "eu-west", "eu-north", "ap-south"];
 /// The one group of the demo.
 pub const GROUP: &str = "orders";
+/// How many regions a cluster can have: with fewer the loss of one would be the end.
+const NUMBER: RangeInclusive<usize> = 3..=REGIONS.len();
+const PAIRS: usize = REGIONS.len() * (REGIONS.len() - 1) / 2;
 
-/// Round trips between each pair of regions.
+/// How many regions there are, and the round trip between each pair of them.
 #[derive(Clone, Copy, Debug)]
-pub struct RoundTrips([u64; 3]);
+pub struct RoundTrips {
+    regions: usize,
+    /// (0,1), (0,2), .., (1,2), ..: of the first so many regions; what follows is not used.
+    pairs: [Duration; PAIRS],
+}
 
 impl RoundTrips {
-    /// No distances and no links: everybody reaches everybody directly. Such regions cannot be cut off.
-    pub const NONE: RoundTrips = RoundTrips([0; 3]);
+    /// Three regions without distances. Over relays that is: no links, everybody reaches everybody directly, and nobody can
+    /// be cut off.
+    pub const NONE: RoundTrips = RoundTrips { regions: 3, pairs: [Duration::ZERO; PAIRS] };
+
+    /// So many regions, all as far from each other.
+    pub fn even(regions: usize, round_trip: Duration) -> anyhow::Result<RoundTrips> {
+        ensure!(NUMBER.contains(&regions), "{regions} regions: expected {NUMBER:?}");
+        Ok(RoundTrips { regions, pairs: [round_trip; PAIRS] })
+    }
+
+    /// By pair: first to second region, first to third, and so on, then second to third.
+    pub fn of(regions: usize, round_trips: &[Duration]) -> anyhow::Result<RoundTrips> {
+        let mut all = RoundTrips::even(regions, Duration::ZERO)?;
+        let (wanted, got) = (regions * (regions - 1) / 2, round_trips.len());
+        ensure!(got == wanted, "{got} round trips: expected {wanted}, one for each pair of {regions} regions");
+        all.pairs[..wanted].copy_from_slice(round_trips);
+        Ok(all)
+    }
 
     /// From `a,b,c` in milliseconds: first to second region, first to third, second to third.
     pub fn parse(text: &str) -> anyhow::Result<RoundTrips> {
@@ -28,23 +52,36 @@ impl RoundTrips {
         };
         let links = 1..=1000;
         ensure!(three.iter().all(|ms| links.contains(ms)), "round trips `{text}`: a link takes 1 to 1000 ms");
-        Ok(RoundTrips(three))
+        RoundTrips::of(3, &three.map(Duration::from_millis))
     }
 
-    /// As given, in milliseconds.
-    pub fn ms(&self) -> [u64; 3] {
-        self.0
+    /// How many regions there are.
+    pub fn regions(&self) -> usize {
+        self.regions
+    }
+
+    /// In milliseconds, by pair.
+    pub fn ms(&self) -> Vec<f64> {
+        let pairs = self.regions * (self.regions - 1) / 2;
+        self.pairs[..pairs].iter().map(|round_trip| round_trip.as_micros() as f64 / 1e3).collect()
+    }
+
+    /// As a person writes it: 60/80/140.
+    pub fn words(&self) -> String {
+        self.ms().iter().map(f64::to_string).collect::<Vec<_>>().join("/")
     }
 
     /// Between two different regions.
     pub fn between(&self, a: usize, b: usize) -> Duration {
-        // The pairs (0,1), (0,2), (1,2) in this order are told apart by their sum.
-        Duration::from_millis(self.0[a + b - 1])
+        let (low, high) = (a.min(b), a.max(b));
+        // Before those of `low` stand those of all lower ones, each one fewer than the one before.
+        let before = low * (2 * self.regions - low - 1) / 2;
+        self.pairs[before + high - low - 1]
     }
 
-    /// The longest of the three: what the nodes' timers must allow for.
+    /// The longest of all: what the nodes' timers must allow for, in whole milliseconds.
     pub fn longest_ms(&self) -> u64 {
-        self.0.into_iter().max().unwrap_or(0)
+        self.ms().into_iter().fold(0.0, f64::max).ceil() as u64
     }
 }
 
@@ -81,6 +118,20 @@ mod tests {
         let ms = |a, b| trips.between(a, b).as_millis();
         assert_eq!((ms(0, 1), ms(2, 0), ms(2, 1)), (60, 80, 140));
         assert_eq!(trips.longest_ms(), 140);
+        assert_eq!(trips.words(), "60/80/140");
+    }
+
+    #[test]
+    fn each_pair_of_five_regions_has_its_own() {
+        let pairs: Vec<Duration> = (1..=10).map(|tenths| Duration::from_micros(tenths * 100)).collect();
+        let trips = RoundTrips::of(5, &pairs).unwrap();
+        let all = (0..5).flat_map(|a| (a + 1..5).map(move |b| (a, b)));
+        let between: Vec<Duration> = all.clone().map(|(a, b)| trips.between(a, b)).collect();
+        assert_eq!(between, pairs);
+        assert!(all.clone().all(|(a, b)| trips.between(a, b) == trips.between(b, a)));
+        assert_eq!(trips.longest_ms(), 1);
+        assert!(RoundTrips::of(5, &pairs[1..]).is_err());
+        assert!(RoundTrips::even(2, Duration::ZERO).is_err());
     }
 
     #[test]

@@ -182,7 +182,7 @@ pub fn figures(plan: &Plan, trials: &[Trial]) -> Value {
 pub fn how_to_try(cluster: &Cluster, account: &Account) {
     println!("\n{}", bold("The regions stay up until Ctrl-C. To try:"));
     let regent = cluster.run_dir().program("regent").display().to_string();
-    let nodes: Vec<String> = (0..REGIONS.len()).map(|region| cluster.node(region).to_string()).collect();
+    let nodes: Vec<String> = (0..cluster.regions()).map(|region| cluster.node(region).to_string()).collect();
     println!("  export REGENT_ENDPOINTS={}", nodes.join(","));
     for command in
         ["status".into(), format!("watch {GROUP}"), format!("switchover {GROUP}"), format!("history {GROUP}")]
@@ -191,9 +191,9 @@ pub fn how_to_try(cluster: &Cluster, account: &Account) {
     }
     let Account { user, password, database } = account;
     let hosts =
-        (0..REGIONS.len()).map(|region| cluster.postgres(region).to_string()).collect::<Vec<_>>().join(",");
+        (0..cluster.instances()).map(|region| cluster.postgres(region).to_string()).collect::<Vec<_>>().join(",");
     println!("  psql 'postgresql://{user}:{password}@{hosts}/{database}?target_session_attrs=read-write'");
-    for region in 0..REGIONS.len() {
+    for region in 0..cluster.instances() {
         let dir = cluster.run_dir().region(region);
         println!(
             "  {}",

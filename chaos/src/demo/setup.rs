@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use regent_core::replication::Mode;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Options};
 use crate::cluster::admin::{Admin, View, insist, wait_for};
 use crate::cluster::run_dir::Programs;
 use crate::cluster::topology::{GROUP, REGIONS, RoundTrips};
@@ -21,12 +21,17 @@ const ANSWER: Duration = Duration::from_secs(60);
 
 /// Starts the regions, creates the group, waits until all stream, and lets the writers in.
 pub async fn start(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)> {
-    let_in(Cluster::start(Programs::find()?, round_trips)?).await
+    start_with(Options::over_relays(round_trips)).await
 }
 
 /// The same, with every process under the shim of its region.
 pub async fn start_under_shim(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)> {
-    let_in(Cluster::start_under_shim(Programs::find()?, round_trips)?).await
+    start_with(Options { shim: true, ..Options::over_relays(round_trips) }).await
+}
+
+/// The same, as these say.
+pub async fn start_with(options: Options) -> anyhow::Result<(Cluster, Account)> {
+    let_in(Cluster::start_with(Programs::find()?, options)?).await
 }
 
 /// Sets the group's mode, and waits until it is in force.
@@ -47,18 +52,18 @@ async fn let_in(mut cluster: Cluster) -> anyhow::Result<(Cluster, Account)> {
 }
 
 async fn prepare(cluster: &mut Cluster) -> anyhow::Result<Account> {
-    let [a, b, c] = cluster.round_trips.ms();
-    let stage = Stage::begin(format!("three regions, {a}/{b}/{c} ms apart"));
+    let (regions, apart) = (cluster.regions(), cluster.round_trips.words());
+    let stage = Stage::begin(format!("{regions} regions, {apart} ms apart"));
     let admin = Admin::of(cluster)?;
     tokio::select! {
         created = insist("creating the group", ANSWER, async || admin.create_group().await) => created?,
         died = watch_over(cluster) => died?,
     }
-    stage.done(REGIONS.join(", "));
+    stage.done(REGIONS[..regions].join(", "));
 
     let mut stage = Stage::begin("PostgreSQL in each, streaming");
     let view = wait_for(cluster, "all standbys stream", WHOLE, View::is_whole, |view| {
-        stage.tell(format!("{} of {} stream", view.streaming, REGIONS.len() - 1));
+        stage.tell(format!("{} of {} stream", view.streaming, view.standbys));
     })
     .await?;
     stage.done(&view.forecast);

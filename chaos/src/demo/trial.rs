@@ -18,7 +18,7 @@ use crate::invariants::accounted_rows::{self, Tail};
 use crate::invariants::{lost_within, one_writable_primary};
 use crate::terminal::Stage;
 use crate::timeline::{self, Step, Track};
-use crate::workload::{Account, Clients, Table, Workload};
+use crate::workload::{Account, Table, Workload};
 use regent_core::replication::Mode;
 
 /// Where primary and Raft leader are when a trial begins.
@@ -67,12 +67,12 @@ impl Trials {
         let heir = before.heir.context("a whole group has an heir")?;
         let workload = self.start_writers().await?;
         let stage = Stage::begin(fault.words());
-        self.cluster.wan().forget_lateness();
+        self.cluster.forget_lateness();
         let old_timeline = self.history.newest_timeline();
         let loss = fault.inject(&mut self.cluster, HOME, heir).await?;
         let old_files = self.old_files(fault)?;
         let first = self.wait_for_writes(fault, old_timeline).await;
-        let lateness = self.cluster.wan().lateness();
+        let lateness = self.cluster.lateness();
         let end_ns = crate::clock::now_ns();
         let first = match first {
             Ok(first) => first,
@@ -103,7 +103,7 @@ impl Trials {
             processes_killed: loss.processes,
             gap_ms: gap(None),
             first_write_ms: first.as_ref().map(|write| ms_between(loss.at_ns, at_ns(write))),
-            clients: survivors()
+            clients: self.survivors()
                 .map(|c| ClientGap { region: REGIONS[c], gap_ms: gap(Some(REGIONS[c])) })
                 .collect(),
             new_primary: first.as_ref().map(|write| REGIONS[write.instance]),
@@ -134,16 +134,13 @@ impl Trials {
 
     async fn start_writers(&self) -> anyhow::Result<Workload> {
         let mut stage = Stage::begin("clients write");
-        let seen = |region: usize| Clients {
-            region: REGIONS[region],
-            instances: self.cluster.postgres_seen_from(region),
-        };
         let written_before = self.history.acknowledged();
-        let workload = Workload::start(survivors().map(seen).collect(), &self.account, &self.history);
+        let clients = self.survivors().map(|region| self.cluster.writers(region));
+        let workload = Workload::start(clients.collect(), &self.account, &self.history);
         let start = Instant::now();
         loop {
             let written = self.history.acknowledged() - written_before;
-            if written >= WARM * survivors().count() && start.elapsed() > Duration::from_secs(2) {
+            if written >= WARM * self.survivors().count() && start.elapsed() > Duration::from_secs(2) {
                 let per_second = written as f64 / start.elapsed().as_secs_f64();
                 stage.done(format!("from us-west and eu-west, {per_second:.0} rows/s acknowledged"));
                 return Ok(workload);
@@ -221,6 +218,11 @@ impl Trials {
         Ok((one_writable_primary::check(&writes), accounted))
     }
 
+    /// The regions in which clients are: those that no fault touches.
+    fn survivors(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.cluster.regions()).filter(|region| *region != HOME)
+    }
+
     /// How old what was lost since then was.
     fn lost_within(&self, writes: &[Write], before: &BTreeSet<u64>, timeline: u32) -> lost_within::Report {
         let travels = |client: &str| {
@@ -243,11 +245,6 @@ impl Trials {
         steps.sort_by(|a, b| a.ms.total_cmp(&b.ms));
         steps
     }
-}
-
-/// The regions in which clients are: those that no fault touches.
-fn survivors() -> impl Iterator<Item = usize> {
-    (0..REGIONS.len()).filter(|region| *region != HOME)
 }
 
 fn at_ns(write: &Write) -> u64 {

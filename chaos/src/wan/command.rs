@@ -22,6 +22,8 @@ pub enum Which {
     Both(String, String),
     /// To and from one.
     All(String),
+    /// Each from one to another.
+    Each(Vec<(String, String)>),
 }
 
 impl Which {
@@ -31,6 +33,7 @@ impl Which {
         Ok(match self {
             Which::OneWay(from, to) => vec![way(from, to)?],
             Which::Both(a, b) => vec![way(a, b)?, way(b, a)?],
+            Which::Each(ways) => ways.iter().map(|(from, to)| way(from, to)).collect::<Result<_, _>>()?,
             Which::All(name) => {
                 let place = topology.place(name)?;
                 topology
@@ -162,6 +165,7 @@ mod tests {
         let ways = |which: Which| which.ways(&topology).map(|ways| ways.len());
         assert_eq!(ways(Which::All("b".into())), Ok(4));
         assert_eq!(ways(Which::Both("a".into(), "b".into())), Ok(2));
+        assert_eq!(ways(Which::Each(vec![("a".into(), "b".into())])), Ok(1));
         let said = ways(Which::All("x".into())).unwrap_err().to_string();
         assert_eq!(said, "there is no region `x`: expected one of a, b, c");
     }

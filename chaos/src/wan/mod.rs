@@ -49,7 +49,7 @@ use forwarder::{Forwarder, Order};
 pub use lateness::{LIMIT_MS, Lateness, LatenessReport};
 use link::{Counts, Link};
 use namespace::Names;
-pub use region::{Refused, Region};
+pub use region::{NETWORKS, Refused, Region, outside};
 use terms::{Change, Terms};
 use topology::{NoRegion, Topology};
 

@@ -122,6 +122,11 @@ impl Namespace {
     }
 }
 
+/// The namespace that this process began in: the one of its first thread, wherever the calling one is.
+pub(super) fn of_process() -> io::Result<File> {
+    File::open("/proc/self/ns/net")
+}
+
 /// Puts the calling thread into a namespace. A plain system call: it may stand between fork and exec.
 pub(super) fn enter(namespace: impl AsFd) -> io::Result<()> {
     Ok(setns(namespace, CloneFlags::CLONE_NEWNET)?)

@@ -10,11 +10,14 @@ use std::{fs, thread};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Pid, Uid, getppid, setgid, setgroups, setuid};
+use tokio::runtime::{Builder, Runtime};
 
 use super::namespace::{self, Names, Namespace};
 use super::tun::{self, DEVICE, Tun};
 
-/// Where the regions are: the third part is the region, from 1.
+/// Where the regions are, as a network: all their addresses.
+pub const NETWORKS: &str = "10.77.0.0/16";
+/// The same: the third part is the region, from 1.
 const NETWORK: [u8; 2] = [10, 77];
 const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
@@ -94,12 +97,18 @@ impl Region {
     /// A program that will run in this region and ends by SIGKILL when *the thread that starts it* ends. What it starts itself
     /// ends with the region.
     pub fn command(&self, program: impl AsRef<OsStr>) -> io::Result<Command> {
-        self.command_of(program, None)
+        self.command_of(program, None, true)
     }
 
     /// The same as another user. `Command::uid` would give the right to enter the region away before it is used.
     pub fn command_as(&self, program: impl AsRef<OsStr>, user: u32, group: u32) -> io::Result<Command> {
-        self.command_of(program, Some((Uid::from_raw(user), Gid::from_raw(group))))
+        self.command_of(program, Some((user, group)), true)
+    }
+
+    /// A program that will run in this region, as a user and group if any, and ends with the region, whatever becomes of the
+    /// thread that starts it. Nobody but the region ends it: whoever starts it has to care for what a SIGKILL leaves.
+    pub fn daemon(&self, program: impl AsRef<OsStr>, user: Option<(u32, u32)>) -> io::Result<Command> {
+        self.command_of(program, user, false)
     }
 
     /// Runs this on a thread in the region: a socket that is made there stays there.
@@ -107,7 +116,23 @@ impl Region {
         in_own_thread(|| self.namespace.enter().map(|()| act()))
     }
 
-    fn command_of(&self, program: impl AsRef<OsStr>, user: Option<(Uid, Gid)>) -> io::Result<Command> {
+    /// A runtime with so many workers, all of whose threads are in this region: what is spawned on it dials and listens here.
+    /// Not what it is made to block on, which runs on the calling thread.
+    pub fn runtime(&self, workers: usize) -> io::Result<Runtime> {
+        let namespace = self.namespace.handle()?;
+        let enter = move || namespace::enter(&namespace).expect("who made a namespace may enter it");
+        let name = format!("in-{}", self.name);
+        let mut builder = Builder::new_multi_thread();
+        builder.worker_threads(workers).thread_name(name).on_thread_start(enter).enable_all().build()
+    }
+
+    fn command_of(
+        &self,
+        program: impl AsRef<OsStr>,
+        user: Option<(u32, u32)>,
+        ends_with_thread: bool,
+    ) -> io::Result<Command> {
+        let user = user.map(|(user, group)| (Uid::from_raw(user), Gid::from_raw(group)));
         let namespace = self.namespace.handle()?;
         let parent = Pid::this();
         let mut command = Command::new(program);
@@ -118,6 +143,9 @@ impl Region {
                 setgid(group)?;
                 setuid(user)?;
             }
+            if !ends_with_thread {
+                return Ok(());
+            }
             // After the change of user, which would undo it.
             set_pdeathsig(Signal::SIGKILL)?;
             // Who was orphaned before that hears nothing.
@@ -127,6 +155,14 @@ impl Region {
         unsafe { command.pre_exec(prepare) };
         Ok(command)
     }
+}
+
+/// Makes a program run outside all regions, where this process began, whichever region the calling thread is in.
+pub fn outside(command: &mut Command) -> io::Result<()> {
+    let namespace = namespace::of_process()?;
+    // SAFETY: runs between fork and exec: a plain system call, which allocates nothing.
+    unsafe { command.pre_exec(move || namespace::enter(&namespace)) };
+    Ok(())
 }
 
 /// The place of the region that a packet goes to; none if that is no region's address.

@@ -173,6 +173,14 @@ impl Topology {
         Ok(topology)
     }
 
+    /// Of these regions, each way as `terms` says.
+    pub fn of(regions: Vec<String>, terms: impl Fn(Way) -> Terms) -> Result<Topology, Wrong> {
+        check_names(&regions)?;
+        let mut links = every_way(regions.len(), Terms::default());
+        links.iter_mut().for_each(|(way, of_way)| *of_way = terms(*way));
+        Ok(Topology { regions, links })
+    }
+
     /// Names, in the order of the file.
     pub fn regions(&self) -> &[String] {
         &self.regions

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,8 @@ pub struct Clients {
     pub region: &'static str,
     /// Each instance's address as seen from there, in the order of regions.
     pub instances: Vec<SocketAddr>,
+    /// Where they run.
+    pub runtime: Handle,
 }
 
 /// Running writers; they stop when this is dropped.
@@ -46,7 +49,9 @@ impl Workload {
     pub fn start(clients: Vec<Clients>, account: &Account, history: &History) -> Workload {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        for Clients { region, instances } in clients {
+        for Clients { region, instances, runtime } in clients {
+            // What is spawned from here on, and what that spawns, runs there.
+            let _there = runtime.enter();
             let (primary, known) = watch::channel(None);
             let asking: Vec<Lane> = instances.iter().map(|address| Lane::new(*address, account)).collect();
             spawn(&mut tasks, &stop, session::find_primary(asking, primary));

@@ -34,7 +34,7 @@ pub struct Bench {
 impl Bench {
     pub fn new() -> Bench {
         let programs = Programs::find().unwrap();
-        let run = RunDir::create(&programs).unwrap();
+        let run = RunDir::create(&programs, 3).unwrap();
         let free = |region: usize| TcpListener::bind((address(region), 0)).unwrap().local_addr().unwrap();
         let nodes = free(EAST);
         let ports = [free(EAST).port(), free(WEST).port()];

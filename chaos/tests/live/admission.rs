@@ -114,7 +114,7 @@ fn an_agent_of_an_unknown_group_says_so_and_joins_when_the_group_is_created() {
 async fn join(stage: &mut Stage, group: &str, log: &Path, agent: &mut Option<Child>) -> anyhow::Result<()> {
     let advice = format!("create it with `regent group create {group}`");
     let nodes: Vec<_> =
-        REGIONS.iter().map(|region| stage.cluster.run_dir().path().join(region).join("node.log")).collect();
+        stage.cluster.names().iter().map(|region| stage.cluster.run_dir().path().join(region).join("node.log")).collect();
     let said = |node: &PathBuf| fs::read_to_string(node).is_ok_and(|text| text.contains(&advice));
     stage.seen("the nodes say what is wrong", || nodes.iter().all(said).then_some(())).await?;
     stage.regent_ends(3, &["primary", group])?;

@@ -67,7 +67,7 @@ fn a_standby_and_then_the_primary_are_restarted_and_no_write_is_refused() {
 /// Changes the parameter in a region, and restarts the instance there for it. Returns what `regent` said.
 async fn restart(stage: &Stage, region: usize, size: &str) -> anyhow::Result<String> {
     let postmaster = |region: usize| stage.cluster.postmaster(region);
-    let before: Vec<_> = (0..REGIONS.len()).map(postmaster).collect::<Result<_, _>>()?;
+    let before: Vec<_> = (0..stage.cluster.regions()).map(postmaster).collect::<Result<_, _>>()?;
     as_superuser(&stage.cluster, region, &format!("ALTER SYSTEM SET {PARAMETER} = '{size}'"))?;
     as_superuser(&stage.cluster, region, "SELECT pg_reload_conf()")?;
     let needed = format!("{}: a restart is needed for: {PARAMETER}", instance(region));

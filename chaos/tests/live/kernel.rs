@@ -33,7 +33,7 @@ fn a_primary_whose_agent_stands_still_is_silent_and_a_standby_is_open_again() {
 }
 
 async fn plays(stage: &mut Stage) -> anyhow::Result<()> {
-    for region in 0..REGIONS.len() {
+    for region in 0..stage.cluster.regions() {
         let config = stage.cluster.run_dir().region(region).join("agent.toml");
         let text = std::fs::read_to_string(&config)?;
         std::fs::write(&config, format!("{text}\n[fence]\nkernel = true\n"))?;

@@ -1,7 +1,8 @@
 //! A running group changes its mode, and each mode keeps what it promises.
 
 use anyhow::ensure;
-use regent_chaos::cluster::topology::{GROUP, REGIONS};
+use regent_chaos::cluster::topology::GROUP;
+use regent_chaos::cluster::ways::Ways;
 use regent_chaos::history::Outcome;
 use regent_chaos::invariants::lost_within;
 use regent_chaos::workload::Workload;
@@ -19,8 +20,8 @@ fn a_running_group_changes_its_mode_and_in_sync_loses_nothing_with_its_region() 
         for mode in ["sync", "async", "sync"] {
             stage.regent_ends(0, &["group", "set", GROUP, "--mode", mode])?;
             stage.is_well(mode).await?;
-            for region in REGIONS {
-                stage.written("writes go on", 20, |write| write.client == region).await?;
+            for region in stage.cluster.names() {
+                stage.written("writes go on", 20, |write| write.client == *region).await?;
             }
         }
         let after = stage.whole().await?;
@@ -46,8 +47,8 @@ fn in_quorum_nothing_is_lost_with_a_region() {
         stage.regent_ends(0, &["group", "set", GROUP, "--mode", "quorum"])?;
         stage.is_well("quorum").await?;
         let writing = stage.start_writing().await?;
-        for region in REGIONS {
-            stage.written("writes go on", 20, |write| write.client == region).await?;
+        for region in stage.cluster.names() {
+            stage.written("writes go on", 20, |write| write.client == *region).await?;
         }
         stage.loses_nothing_with_its_region(writing).await?;
         stage.is_well("quorum is in force again").await?;
@@ -70,11 +71,11 @@ fn in_bounded_what_is_lost_with_a_region_is_younger_than_the_bound() {
 
         let writing = stage.start_writing().await?;
         let (timeline, before) = (stage.history.newest_timeline(), stage.lost_rows());
-        stage.cluster.wan().cut(REGIONS[HOME]);
+        stage.cluster.cut(&Ways::Around(HOME))?;
         stage.successor(timeline).await?;
         let log = stage.keep_log(HOME)?;
         stage.account_for(timeline, &log)?;
-        stage.cluster.wan().heal(REGIONS[HOME]);
+        stage.cluster.heal(&Ways::Around(HOME))?;
         stage.judge(writing).await?;
 
         let lost = stage.lost_rows().difference(&before).copied().collect();

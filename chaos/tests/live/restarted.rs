@@ -75,11 +75,11 @@ fn the_whole_cluster_dies_and_starts_with_the_same_data() {
         let before = stage.whole().await?;
         let writing = stage.start_writing().await?;
         let timeline = stage.history.newest_timeline();
-        for region in 0..REGIONS.len() {
+        for region in 0..stage.cluster.regions() {
             stage.cluster.kill_region(region)?;
         }
         let log = stage.keep_log(HOME)?;
-        for region in 0..REGIONS.len() {
+        for region in 0..stage.cluster.regions() {
             stage.cluster.restore_region(region)?;
         }
         let after = stage.whole().await?;

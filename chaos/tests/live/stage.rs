@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use regent_chaos::askers::Askers;
 use regent_chaos::cluster::admin::{self, Admin, View, wait_for};
-use regent_chaos::cluster::topology::{GROUP, REGIONS, RoundTrips};
+use regent_chaos::cluster::topology::{GROUP, RoundTrips};
 use regent_chaos::cluster::{Cluster, evidence};
 use regent_chaos::demo::{fault::bring_home, setup};
 use regent_chaos::history::{History, Outcome, Write};
@@ -84,8 +83,7 @@ impl Stage {
         })
         .await?;
         // They live on the scenario's runtime, and end with it.
-        let nodes: Vec<SocketAddr> = (0..REGIONS.len()).map(|region| self.cluster.node(region)).collect();
-        self.askers = Askers::start(&nodes, &admin::group()?)?;
+        self.askers = Askers::start(&self.cluster, &admin::group()?)?;
         scenario(self).await
     }
 
@@ -106,7 +104,8 @@ impl Stage {
     /// Starts clients in the regions that no fault touches, which follow the primary, and one in the home region, which
     /// knows no other server than the one there and goes on writing to it whatever happens.
     pub async fn start_writing(&self) -> anyhow::Result<Workload> {
-        let stubborn = Clients { region: REGIONS[HOME], instances: vec![self.cluster.postgres(HOME)] };
+        let only = vec![self.cluster.postgres(HOME)];
+        let stubborn = Clients { instances: only, ..self.cluster.writers(HOME) };
         self.start(self.followers().chain([stubborn]).collect()).await
     }
 
@@ -116,11 +115,7 @@ impl Stage {
     }
 
     fn followers(&self) -> impl Iterator<Item = Clients> {
-        let seen = |region: usize| Clients {
-            region: REGIONS[region],
-            instances: self.cluster.postgres_seen_from(region),
-        };
-        (HOME + 1..REGIONS.len()).map(seen)
+        (HOME + 1..self.cluster.instances()).map(|region| self.cluster.writers(region))
     }
 
     async fn start(&self, clients: Vec<Clients>) -> anyhow::Result<Workload> {
@@ -282,7 +277,7 @@ impl Stage {
     /// Runs the admin's command, against all nodes unless `args` say otherwise.
     pub fn regent(&self, args: &[&str]) -> anyhow::Result<Output> {
         let nodes: Vec<String> =
-            (0..REGIONS.len()).map(|region| self.cluster.node(region).to_string()).collect();
+            (0..self.cluster.regions()).map(|region| self.cluster.node(region).to_string()).collect();
         let mut command = Command::new(self.cluster.run_dir().program("regent"));
         command.args(args).env("REGENT_ENDPOINTS", nodes.join(","));
         command.output().context("cannot run regent")

@@ -1,0 +1,6 @@
+//! What can happen to a cluster, and what ends it again: methods of [`super::Cluster`], one room a kind.
+//!
+//! Each fault does what its name says or says why it cannot; none waits for what Regent makes of it.
+
+pub mod network;
+pub mod process;

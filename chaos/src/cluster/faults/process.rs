@@ -1,0 +1,77 @@
+//! Processes killed, stopped in their tracks, and started again.
+
+use std::fs;
+use std::process::ExitStatus;
+
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::clock::now_ns;
+use crate::cluster::ways::Ways;
+use crate::cluster::{Cluster, Process, processes};
+
+/// Something that was killed.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss {
+    /// When it began. Of a region: when its links were cut; its processes were killed right after.
+    pub at_ns: u64,
+    /// How many processes there were.
+    pub processes: usize,
+}
+
+impl Cluster {
+    /// Loses a region: first all its links, then, with SIGKILL, every process in it.
+    pub fn kill_region(&mut self, region: usize) -> anyhow::Result<Loss> {
+        let at_ns = now_ns();
+        self.ground.cut(&Ways::Around(region))?;
+        let processes = processes::kill_all_under(&self.run.region(region))?;
+        self.regions[region].processes.iter_mut().for_each(processes::end);
+        self.regions[region].lost = true;
+        Ok(Loss { at_ns, processes })
+    }
+
+    /// Brings a lost region back: its links, and its node and agent as after a reboot.
+    pub fn restore_region(&mut self, region: usize) -> anyhow::Result<()> {
+        // What a reboot does to a tmpfs.
+        fs::remove_dir_all(self.run.lease_dir(region))?;
+        self.run.make(&self.run.lease_dir(region))?;
+        self.ground.restore(region)?;
+        self.regions[region].lost = false;
+        self.start_processes(region)
+    }
+
+    /// Kills a region's Postgres alone: postmaster and backends.
+    pub fn kill_postgres(&mut self, region: usize) -> anyhow::Result<Loss> {
+        let at_ns = now_ns();
+        let processes = processes::kill_all_under(&self.data_dir(region))?;
+        Ok(Loss { at_ns, processes })
+    }
+
+    /// Kills a region's node or agent alone.
+    pub fn kill_process(&mut self, region: usize, which: Process) -> anyhow::Result<Loss> {
+        let at_ns = now_ns();
+        processes::end(&mut self.regions[region].processes[which as usize]);
+        Ok(Loss { at_ns, processes: 1 })
+    }
+
+    /// Asks a region's node or agent to end, and waits until it has.
+    pub fn terminate_process(&mut self, region: usize, which: Process) -> anyhow::Result<ExitStatus> {
+        let slot = &mut self.regions[region].processes[which as usize];
+        let mut child = slot.take().with_context(|| format!("{} is not running", which.names().0))?;
+        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM)?;
+        Ok(child.wait()?)
+    }
+
+    /// Stops every process of a region in its tracks; they live, and know nothing of it.
+    pub fn freeze_region(&mut self, region: usize) -> anyhow::Result<Loss> {
+        let at_ns = now_ns();
+        let processes = processes::signal_all_under(&self.run.region(region), Signal::SIGSTOP)?;
+        Ok(Loss { at_ns, processes })
+    }
+
+    /// Lets a frozen region go on.
+    pub fn thaw_region(&mut self, region: usize) -> anyhow::Result<()> {
+        processes::signal_all_under(&self.run.region(region), Signal::SIGCONT).map(drop)
+    }
+}
