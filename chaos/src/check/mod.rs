@@ -12,7 +12,7 @@ use std::time::Duration;
 use regent_core::replication::Mode;
 use regent_world::history::Log;
 
-pub use command::{Args, run};
+pub use command::{Args, print, run, write};
 pub use verdict::{Finding, Outcome, Verdict};
 
 use crate::askers;
@@ -134,7 +134,7 @@ fn accounted(record: &Record) -> Finding {
 
 fn lost(record: &Record) -> Finding {
     const NAME: &str = "S4/S5 lost within the mode's bound";
-    let mode: Mode = record.run.mode.parse().unwrap_or_default();
+    let mode = record.run.mode;
     let lost: BTreeSet<u64> = report_of_rows(record).map(|report| report.lost).unwrap_or_default().into_iter().collect();
     let timelines: BTreeSet<u32> = lost_on(&record.writes, &lost);
     let slack = (mode != Mode::Async).then(|| mode.slack());
@@ -236,3 +236,6 @@ fn listed(rows: &[u64]) -> String {
     let more = if rows.len() > some.len() { ", .." } else { "" };
     format!("{} rows ({}{more})", rows.len(), some.join(", "))
 }
+
+#[cfg(test)]
+mod tests;

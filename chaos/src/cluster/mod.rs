@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 pub use faults::process::Loss;
 use ground::Ground;
 use land::Land;
+pub use config::CLUSTER;
 use run_dir::{Programs, RunDir};
 pub use running::Process;
 use topology::{REGIONS, RoundTrips};

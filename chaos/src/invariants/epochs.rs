@@ -127,7 +127,7 @@ mod tests {
             damage(&mut log, &mut events, &mut writes);
             check(&log, &events, &writes).join("; ")
         };
-        assert_eq!(broken(|log, ..| log.swap(0, 1)), "the log goes from epoch 2 to 1");
+        assert_eq!(broken(|log, _, _| log.swap(0, 1)), "the log goes from epoch 2 to 1");
         let said = broken(|_, events, _| events.push(event(10, "agent-c", "acted", 2, "c")));
         assert_eq!(said, "epoch 2 is of b says the log, of c says agent-c");
         let said = broken(|_, events, _| events.push(vote(10, 1, 2, "c")));

@@ -12,6 +12,7 @@ pub mod promoted_after_votes;
 pub mod promotions;
 pub mod worked;
 
+/// What tests are made of.
 #[cfg(test)]
 pub mod testing {
     use std::collections::BTreeMap;

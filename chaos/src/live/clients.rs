@@ -6,7 +6,6 @@
 //! - A client that has asked for much and never reads: its backend stands in the middle of a write to a full socket.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context;
 use futures::TryStreamExt;

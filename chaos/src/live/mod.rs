@@ -19,7 +19,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::check::{self, Outcome, Verdict};
-use crate::cluster::disk::Disk;
+use crate::gray::disk::Disk;
 use crate::cluster::land::Land;
 use crate::record;
 pub use choice::Args;

@@ -71,7 +71,7 @@ pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()
         seed: run.seed,
         revision: env!("REGENT_REVISION").to_owned(),
         again: run.again.clone(),
-        mode: scenario.setting.mode.to_string(),
+        mode: scenario.setting.mode,
         regions: stage.cluster.names().iter().map(|name| (*name).to_owned()).collect(),
         round_trips_ms: stage.cluster.round_trips.ms(),
         start,

@@ -35,11 +35,9 @@ pub struct Stage {
 impl Stage {
     /// Starts a cluster.
     pub async fn build(land: &Arc<Land>, setting: &Setting) -> anyhow::Result<Stage> {
-        let options = Options { instances: setting.instances, shim: setting.shim, ..Options::on(land) };
-        let (mut cluster, account) = setup::start_with(options).await?;
-        for region in &setting.disks {
-            cluster.give_disk(*region)?;
-        }
+        let mut options = Options::on(land);
+        (options.instances, options.shim) = (setting.instances, setting.shim);
+        let (cluster, account) = setup::start_with(options).await?;
         Ok(Stage { cluster, account, links: Change::default(), mode: Mode::Async })
     }
 

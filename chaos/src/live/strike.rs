@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::stage::{Stage, plain};
 use crate::cluster::admin::Admin;
-use crate::cluster::faults::victim::Victim;
 use crate::cluster::ways::Ways;
 use crate::cluster::{Cluster, Process};
 use crate::demo::setup::as_superuser;
@@ -56,76 +55,32 @@ async fn strike(
     region: usize,
     struck: &mut Vec<Struck>,
 ) -> anyhow::Result<()> {
-    let behind = |by: Duration| i64::try_from(by.as_millis());
     match fault.kind {
-        Kind::FreezeBackends | Kind::CrashLoop => struck.push(gray::strike(half_dead(fault.kind), cluster, region)?),
+        Kind::FreezeBackends | Kind::CrashLoop => struck.push(gray::strike(half_dead(fault.kind), cluster, region, None)?),
+        Kind::FreezePostmaster => struck.push(gray::strike(gray::Kind::Postmaster, cluster, region, None)?),
+        Kind::FreezePostgres => struck.push(gray::strike(gray::Kind::Mute, cluster, region, None)?),
         Kind::Restart => {
             for process in [Process::Agent, Process::Node] {
                 cluster.terminate_process(region, process)?;
                 cluster.start_process(region, process)?;
             }
         }
-        Kind::ClockAhead => cluster.set_wall_clock(region, behind(fault.by)?)?,
-        Kind::ClockBehind => cluster.set_wall_clock(region, -behind(fault.by)?)?,
         Kind::ClocksStop => drop(cluster.shim(region)?.stop_clocks()?),
-        Kind::PowerCut => drop(cluster.cut_power(region)?),
-        Kind::FreezeDisk => cluster.freeze_disk(region)?,
-        Kind::FillDisk => cluster.fill_disk(region)?,
-        Kind::FailDisk => cluster.fail_disk(region)?,
-        Kind::SlowDisk => cluster.slow_disk(region, fault.by)?,
-        Kind::WipeNode => {
-            cluster.kill_process(region, Process::Node)?;
-            cluster.wipe_node(region)?;
-            cluster.start_process(region, Process::Node)?;
-        }
         Kind::PauseReplay => drop(as_superuser(cluster, region, "SELECT pg_wal_replay_pause()")?),
         Kind::TransferLeader => Admin::of(cluster)?.transfer_leader(region).await?,
         Kind::Switchover => Admin::of(cluster)?.switchover(region).await?,
-        Kind::Starve => cluster.starve(region, u64::from(fault.count))?,
-        Kind::NoDescriptors => {
-            PROCESSES.iter().try_for_each(|process| cluster.exhaust_descriptors(region, *process))?;
-        }
-        Kind::BlockLogs => PROCESSES.iter().try_for_each(|process| cluster.block_log(region, *process))?,
-        kind => match victim(kind) {
-            Some((victim, Done::Killed)) => drop(cluster.kill(region, victim)?),
-            Some((victim, Done::Stopped)) => drop(cluster.freeze(region, victim)?),
-            None => anyhow::bail!("nothing is known of how to do this in one region"),
-        },
+        Kind::KillRegion => drop(cluster.kill_region(region)?),
+        Kind::KillPostgres => drop(cluster.kill_postgres(region)?),
+        Kind::KillAgent => drop(cluster.kill_process(region, Process::Agent)?),
+        Kind::KillNode => drop(cluster.kill_process(region, Process::Node)?),
+        Kind::FreezeRegion => drop(cluster.freeze_region(region)?),
+        kind => anyhow::bail!("{kind:?} not yet"),
     }
     Ok(())
 }
 
-const PROCESSES: [Process; 2] = [Process::Node, Process::Agent];
-
 fn half_dead(kind: Kind) -> gray::Kind {
     if kind == Kind::CrashLoop { gray::Kind::CrashLoop } else { gray::Kind::Backends }
-}
-
-/// What is done to a victim.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Done {
-    Killed,
-    Stopped,
-}
-
-/// Whom a fault kills or stops.
-fn victim(kind: Kind) -> Option<(Victim, Done)> {
-    use Done::{Killed, Stopped};
-    Some(match kind {
-        Kind::KillRegion => (Victim::Region, Killed),
-        Kind::KillPostgres => (Victim::Postgres, Killed),
-        Kind::KillPostmaster => (Victim::Postmaster, Killed),
-        Kind::KillBackend => (Victim::Backend, Killed),
-        Kind::KillAgent => (Victim::Agent, Killed),
-        Kind::KillNode => (Victim::Node, Killed),
-        Kind::FreezeRegion => (Victim::Region, Stopped),
-        Kind::FreezePostgres => (Victim::Postgres, Stopped),
-        Kind::FreezePostmaster => (Victim::Postmaster, Stopped),
-        Kind::FreezeBackend => (Victim::Backend, Stopped),
-        Kind::FreezeAgent => (Victim::Agent, Stopped),
-        Kind::FreezeNode => (Victim::Node, Stopped),
-        _ => return None,
-    })
 }
 
 impl Ongoing {
@@ -166,32 +121,15 @@ impl Ongoing {
 
 fn undo(cluster: &mut Cluster, kind: Kind, region: usize) -> anyhow::Result<()> {
     match kind {
-        Kind::ClockAhead | Kind::ClockBehind => cluster.set_wall_clock(region, 0),
         Kind::ClocksStop => cluster.shim(region)?.start_clocks(),
-        Kind::PowerCut => cluster.restore_region(region),
-        Kind::FreezeDisk => cluster.thaw_disk(region),
-        Kind::FillDisk => cluster.free_disk(region),
-        Kind::FailDisk => cluster.mend_disk(region),
-        Kind::SlowDisk => cluster.slow_disk(region, Duration::ZERO),
-        Kind::WipeNode => {
-            cluster.kill_process(region, Process::Node)?;
-            cluster.unwipe_node(region)?;
-            cluster.start_process(region, Process::Node)
-        }
         Kind::PauseReplay => {
             // It may be a primary by now, which has nothing to replay.
             let _ = as_superuser(cluster, region, "SELECT pg_wal_replay_resume()");
             Ok(())
         }
-        Kind::Starve => cluster.feed(region),
-        Kind::NoDescriptors => {
-            PROCESSES.iter().try_for_each(|process| cluster.release_descriptors(region, *process))
-        }
-        Kind::BlockLogs => PROCESSES.iter().try_for_each(|process| cluster.unblock_log(region, *process)),
-        kind => match victim(kind) {
-            Some((victim, Done::Killed)) => cluster.revive(region, victim),
-            Some((_, Done::Stopped)) => cluster.thaw(region),
-            None => Ok(()),
-        },
+        Kind::KillRegion => cluster.restore_region(region),
+        Kind::KillAgent | Kind::KillNode => cluster.start_processes(region),
+        Kind::FreezeRegion => cluster.thaw_region(region),
+        _ => Ok(()),
     }
 }

@@ -17,6 +17,7 @@ mod ids;
 
 use std::path::PathBuf;
 
+use regent_core::replication::Mode;
 use regent_core::state::Change;
 use regent_world::history::linearizable_assignment::Operation;
 use regent_world::history::watch;
@@ -44,8 +45,8 @@ pub struct Run {
     pub revision: String,
     /// The command that runs it again.
     pub again: String,
-    /// The mode, as it is shown.
-    pub mode: String,
+    /// When commits were acknowledged.
+    pub mode: Mode,
     /// Names of the regions, in the order of their nodes' ids.
     pub regions: Vec<String>,
     /// Round trips by pair, in milliseconds.

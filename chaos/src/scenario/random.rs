@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use regent_core::replication::Mode;
 
 use super::fault::{Fault, Kind, Needs, Row, TABLE, Wants};
 use super::place::{Place, Role};
@@ -35,8 +36,10 @@ impl Shift {
 /// Draws one.
 pub fn draw(seed: u64) -> Scenario {
     let mut chance = StdRng::seed_from_u64(seed);
-    let modes = ["async", "bounded 100ms", "sync 1", "quorum 1"];
-    let mode = modes[chance.random_range(0..modes.len())].parse().unwrap_or_default();
+    let rpo = Duration::from_millis(100);
+    let modes =
+        [Mode::Async, Mode::Bounded { rpo, count: 1 }, Mode::Sync { count: 1 }, Mode::Quorum { count: 1 }];
+    let mode = modes[chance.random_range(0..modes.len())];
     let rows: Vec<&Row> = TABLE.iter().filter(|row| drawn(row)).collect();
     let number = chance.random_range(3..=6);
     let mut schedule: Vec<Planned> = (0..number).map(|_| planned(&mut chance, &rows)).collect();
