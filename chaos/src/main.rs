@@ -13,6 +13,7 @@ use regent_chaos::gray::Kind;
 use regent_chaos::live::{self, list};
 use regent_chaos::model;
 use regent_chaos::mutants;
+use regent_chaos::sharp;
 use regent_chaos::sim;
 use regent_chaos::wan::stand_alone as wan;
 use regent_core::replication::Mode;
@@ -55,6 +56,12 @@ enum Command {
     Check(check::Args),
     /// A network of regions on this machine, for any programs: a network namespace each, with delay, loss and cuts between them
     Wan(wan::Args),
+    /// Builds that are wrong on purpose, each in a scenario in which it must be found out; exit 1 if one is not
+    Sharp(sharp::Args),
+    /// A node or an agent with one rule of the core switched off
+    #[cfg(feature = "mutants")]
+    #[command(hide = true)]
+    Blunt(sharp::program::Args),
     /// Waits for the end of its standard input, then ends all that works in a run's directory
     #[command(hide = true)]
     Reap { run: PathBuf, leases: PathBuf },
@@ -219,6 +226,9 @@ fn main() -> ExitCode {
         Command::List(args) => return exit(list::run(&args)),
         Command::Check(args) => return exit(check::run(&args)),
         Command::Live(args) => return live::run(&args).unwrap_or_else(|error| exit(Err(error))),
+        Command::Sharp(args) => return sharp::run(&args).unwrap_or_else(|error| exit(Err(error))),
+        #[cfg(feature = "mutants")]
+        Command::Blunt(args) => return exit(sharp::program::run(&args)),
         Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
         Command::Bench { what } => what.work(),
     };

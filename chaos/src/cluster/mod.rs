@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::runtime::Handle;
@@ -32,6 +33,7 @@ use run_dir::{Programs, RunDir};
 pub use running::Process;
 use topology::{REGIONS, RoundTrips};
 
+use crate::sharp::Blunt;
 use crate::shim::{Library, Shim};
 use crate::wan::LatenessReport;
 use crate::wan::relays::Relays;
@@ -45,6 +47,8 @@ pub struct Cluster {
     run: RunDir,
     programs: Programs,
     instances: usize,
+    ttl: Option<Duration>,
+    blunt: Option<&'static Blunt>,
     /// As they were asked for.
     pub round_trips: RoundTrips,
 }
@@ -67,6 +71,10 @@ pub struct Options {
     pub instances: usize,
     /// Whether every process is under the shim of its region.
     pub shim: bool,
+    /// For how long a witness's promise is, where it is not the usual.
+    pub ttl: Option<Duration>,
+    /// Nodes and agents that are wrong on purpose.
+    pub blunt: Option<&'static Blunt>,
 }
 
 enum On {
@@ -77,13 +85,13 @@ enum On {
 impl Options {
     /// Over relays, which need no privilege: Postgres in every region, no shim.
     pub fn over_relays(round_trips: RoundTrips) -> Options {
-        Options { instances: round_trips.regions(), ground: On::Relays(round_trips), shim: false }
+        Options { instances: round_trips.regions(), ground: On::Relays(round_trips), shim: false, ttl: None, blunt: None }
     }
 
     /// The same on a network of its own. The cluster has to be started by what [`Land::run`] runs.
     pub fn on(land: &Arc<Land>) -> Options {
         let instances = land.round_trips().regions();
-        Options { instances, ground: On::Land(land.clone()), shim: false }
+        Options { instances, ground: On::Land(land.clone()), shim: false, ttl: None, blunt: None }
     }
 }
 
@@ -95,7 +103,7 @@ impl Cluster {
 
     /// The same, as these say.
     pub fn start_with(programs: Programs, options: Options) -> anyhow::Result<Cluster> {
-        let Options { ground, instances, shim } = options;
+        let Options { ground, instances, shim, ttl, blunt } = options;
         let ground = match ground {
             On::Relays(round_trips) => Ground::Relays(Relays::start()?, round_trips),
             On::Land(land) => Ground::Land(land),
@@ -104,6 +112,11 @@ impl Cluster {
         if shim {
             cluster.lay_shim()?;
         }
+        if let Some(blunt) = blunt {
+            blunt.lay(&cluster.programs.bin_dir, &cluster.run.path().join("bin"))?;
+            cluster.blunt = Some(blunt);
+        }
+        cluster.ttl = ttl;
         for region in 0..cluster.regions() {
             cluster.write_config(region)?;
             cluster.start_processes(region)?;
@@ -136,7 +149,7 @@ impl Cluster {
                 shim: None,
             });
         }
-        Ok(Cluster { regions, ground, run, programs, instances, round_trips })
+        Ok(Cluster { regions, ground, run, programs, instances, ttl: None, blunt: None, round_trips })
     }
 
     fn lay_shim(&mut self) -> anyhow::Result<()> {
@@ -156,6 +169,11 @@ impl Cluster {
     /// Their names.
     pub fn names(&self) -> &'static [&'static str] {
         &REGIONS[..self.regions()]
+    }
+
+    /// For how long a witness's promise is, where it is not the usual.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.ttl
     }
 
     /// How many of them have a Postgres: the first so many.

@@ -5,6 +5,7 @@ use clap::ArgGroup;
 
 use crate::cluster::topology::RoundTrips;
 use crate::scenario::{self, Scenario, Setting, random};
+use crate::sharp::Blunt;
 
 /// Seeds of the scenarios that are drawn when nothing else says how many.
 const EPISODES_A_MINUTE: u64 = 1;
@@ -53,6 +54,8 @@ pub struct Run {
     pub seed: u64,
     /// The command that runs it again.
     pub again: String,
+    /// What runs in the place of nodes and agents, if they are to be wrong.
+    pub blunt: Option<&'static Blunt>,
 }
 
 /// What was asked for, in the order of the lists.
@@ -63,7 +66,7 @@ pub fn choose(args: &Args) -> anyhow::Result<Vec<Run>> {
         let episodes = args.minutes.unwrap_or(1) * EPISODES_A_MINUTE;
         let drawn = (args.seed..args.seed + episodes).map(|seed| {
             let again = format!("regent-chaos live --random --seed {seed}{rtt}");
-            Ok(Run { scenario: with_round_trips(random::draw(seed), args.rtt)?, seed, again })
+            Ok(Run { scenario: with_round_trips(random::draw(seed), args.rtt)?, seed, again, blunt: None })
         });
         return drawn.collect();
     }
@@ -72,10 +75,17 @@ pub fn choose(args: &Args) -> anyhow::Result<Vec<Run>> {
         let scenario = with_round_trips(scenario, args.rtt)?;
         for seed in args.seed..args.seed + args.trials {
             let again = format!("regent-chaos live {} --seed {seed}{rtt}", scenario.name);
-            runs.push(Run { scenario: scenario.clone(), seed, again });
+            runs.push(Run { scenario: scenario.clone(), seed, again, blunt: None });
         }
     }
     Ok(runs)
+}
+
+/// The scenario in which a blunt build must be found out.
+pub fn blunt(blunt: &'static Blunt, seed: u64) -> anyhow::Result<Vec<Run>> {
+    let scenario = named(&scenario::all()?, blunt.scenario)?;
+    let again = format!("regent-chaos sharp {}", blunt.name);
+    Ok(vec![Run { scenario, seed, again, blunt: Some(blunt) }])
 }
 
 fn wanted(args: &Args) -> anyhow::Result<Vec<Scenario>> {
@@ -130,7 +140,7 @@ pub fn by_ground(runs: Vec<Run>) -> Vec<Vec<Run>> {
 impl Setting {
     /// Whether scenarios of both can be played on one cluster: its mode and its links are changed as they are.
     fn shares_ground(&self, other: &Setting) -> bool {
-        let ground = |of: &Setting| (of.regions, of.instances, of.round_trips_ms.clone(), of.disks.clone(), of.shim);
+        let ground = |of: &Setting| (of.regions, of.instances, of.round_trips_ms.clone(), of.disks.clone(), of.shim, of.ttl);
         ground(self) == ground(other)
     }
 }

@@ -24,18 +24,23 @@ use crate::cluster::land::Land;
 use crate::record;
 pub use choice::Args;
 use choice::Run;
-use report::Tally;
+pub use report::Tally;
 use results::Results;
 use stage::Stage;
 
 /// Runs what was asked for. 0: all of it holds. 1: something is broken, or could not be run. 3: nothing is broken, but some of
 /// it counts for nothing or could not be run here.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let chosen = choice::choose(args)?;
-    report::title(&chosen);
-    let mut all = Session { results: Results::create(args.keep)?, tally: Tally::default() };
+    let tally = play_chosen(&choice::choose(args)?, args.keep)?;
+    Ok(ExitCode::from(tally.code()))
+}
+
+/// Plays all of it, and says what came of it.
+pub fn play_chosen(chosen: &[Run], keep: bool) -> anyhow::Result<Tally> {
+    report::title(chosen);
+    let mut all = Session { results: Results::create(keep)?, tally: Tally::default() };
     let no_disk = chosen.iter().any(|run| run.scenario.needs_disks()).then(Disk::unavailable).flatten();
-    for group in choice::by_ground(chosen) {
+    for group in choice::by_ground(chosen.to_vec()) {
         if let Some(why) = no_disk.as_ref().filter(|_| group[0].scenario.needs_disks()) {
             all.skip(&group, why);
             continue;
@@ -56,7 +61,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     all.tally.print(all.results.path());
-    Ok(ExitCode::from(all.tally.code()))
+    Ok(all.tally)
 }
 
 /// What came of everything so far.
@@ -89,7 +94,7 @@ impl Session {
         for run in group {
             let on = match stage.take() {
                 Some(stage) => stage,
-                None => Stage::build(land, &run.scenario.setting).await?,
+                None => Stage::build(land, &run.scenario.setting, run.blunt).await?,
             };
             stage = self.play_one(on, &run).await?;
         }

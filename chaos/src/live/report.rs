@@ -97,6 +97,16 @@ impl Tally {
         self.lines.iter().filter(|line| line.2 == word).count()
     }
 
+    /// Whether something could not be run here.
+    pub fn skipped(&self) -> bool {
+        self.number(SKIPPED) > 0
+    }
+
+    /// Whether a check objected, or all was not whole again in the end.
+    pub fn broken(&self) -> bool {
+        self.number(BROKEN) > 0
+    }
+
     /// 0: all hold. 1: some are broken. 3: none is, but some say nothing.
     pub fn code(&self) -> u8 {
         match (self.number(BROKEN) + self.number(FAILED), self.number(HOLDS) == self.lines.len()) {

@@ -12,6 +12,7 @@ use crate::cluster::ways::Ways;
 use crate::cluster::{Cluster, Options};
 use crate::demo::{fault::bring_home, setup};
 use crate::scenario::Setting;
+use crate::sharp::Blunt;
 use crate::terminal::Stage as Progress;
 use crate::wan::terms::{Change, Rate, Share, Size, Span, Toggle};
 use crate::workload::Account;
@@ -34,9 +35,14 @@ pub struct Stage {
 
 impl Stage {
     /// Starts a cluster.
-    pub async fn build(land: &Arc<Land>, setting: &Setting) -> anyhow::Result<Stage> {
+    pub async fn build(
+        land: &Arc<Land>,
+        setting: &Setting,
+        blunt: Option<&'static Blunt>,
+    ) -> anyhow::Result<Stage> {
         let mut options = Options::on(land);
         (options.instances, options.shim) = (setting.instances, setting.shim);
+        (options.ttl, options.blunt) = (setting.ttl, blunt);
         let (cluster, account) = setup::start_with(options).await?;
         Ok(Stage { cluster, account, links: Change::default(), mode: Mode::Async })
     }

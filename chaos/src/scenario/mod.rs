@@ -34,6 +34,7 @@ pub enum Class {
     Coordinator,
     Resources,
     Interface,
+    Sharp,
 }
 
 /// One scenario.
@@ -76,6 +77,8 @@ pub struct Setting {
     pub disks: Vec<usize>,
     /// Whether what processes are told of clocks and flushes can be false.
     pub shim: bool,
+    /// For how long a witness's promise is, where it is not the usual.
+    pub ttl: Option<Duration>,
 }
 
 impl Default for Setting {
@@ -88,6 +91,7 @@ impl Default for Setting {
             links: Change::default(),
             disks: Vec::new(),
             shim: false,
+            ttl: None,
         }
     }
 }
@@ -155,7 +159,7 @@ impl Display for Promotions {
 
 impl Class {
     /// All of them, with their files.
-    pub const ALL: [(Class, &str, &str); 9] = [
+    pub const ALL: [(Class, &str, &str); 10] = [
         (Class::Calm, "calm", include_str!("../../scenarios/calm.toml")),
         (Class::Process, "process", include_str!("../../scenarios/process.toml")),
         (Class::Clock, "clock", include_str!("../../scenarios/clock.toml")),
@@ -165,6 +169,7 @@ impl Class {
         (Class::Coordinator, "coordinator", include_str!("../../scenarios/coordinator.toml")),
         (Class::Resources, "resources", include_str!("../../scenarios/resources.toml")),
         (Class::Interface, "interface", include_str!("../../scenarios/interface.toml")),
+        (Class::Sharp, "sharp", include_str!("../../scenarios/sharp.toml")),
     ];
 }
 

@@ -49,6 +49,7 @@ struct Entry {
     links: Change,
     #[serde(default)]
     disks: Vec<usize>,
+    ttl: Option<String>,
     lasts: Option<String>,
     promotions: String,
     heals_within: Option<String>,
@@ -134,7 +135,8 @@ impl Entry {
         };
         let shim = self.fault.iter().any(needs_shim);
         let (links, disks) = (self.links, self.disks.clone());
-        Ok(Setting { regions, instances, round_trips_ms, mode, links, disks, shim })
+        let ttl = self.ttl.as_deref().map(duration).transpose().map_err(|wrong| ("ttl", wrong))?;
+        Ok(Setting { regions, instances, round_trips_ms, mode, links, disks, shim, ttl })
     }
 }
 
