@@ -83,13 +83,7 @@ async fn watch_over(cluster: &mut Cluster) -> anyhow::Result<()> {
 
 /// A role and a table.
 fn let_writers_in(cluster: &Cluster, primary: usize, account: &Account) -> anyhow::Result<()> {
-    let Account { user, password, .. } = account;
-    let sql = format!(
-        "CREATE ROLE {user} LOGIN PASSWORD '{password}';\nGRANT CREATE ON SCHEMA public TO {user};\n\
-         SET ROLE {user};\n{};\n",
-        Table::CREATE,
-    );
-    as_superuser(cluster, primary, &sql)
+    as_superuser(cluster, primary, &Table::let_in(account))
         .with_context(|| format!("cannot prepare group {GROUP} in {}", REGIONS[primary]))?;
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::terminal::{bold, dim};
 use contestant::Kind;
 use fault::Fault;
 use installed::{NotInstalled, Peers};
-use results::{Entry, Results, Run};
+use results::{Entry, Failed, Results, Run};
 use trial::Life;
 
 /// What to run.
@@ -80,7 +80,9 @@ pub async fn run(args: Args, land: Arc<Land>) -> anyhow::Result<bool> {
         "In {late} of {} trials the emulated links were late by more than 2 ms at p99.9.",
         race.results.trials.len()
     );
-    race.results.failed.iter().for_each(|why| println!("No result: {why}"));
+    for Failed { contestant, fault, why } in &race.results.failed {
+        println!("No result: {}, {}: {why}", contestant.words(), fault.words());
+    }
     missing.iter().for_each(|kind| println!("{}: {NotInstalled}", kind.words()));
     Ok(race.regent_keeps_its_word())
 }
@@ -107,7 +109,7 @@ impl Race {
                 Err(error) => {
                     let files = life.as_mut().map(|life| format!("; files in {}", life.keep_files()));
                     println!("  no result: {error:#}{}", files.unwrap_or_default());
-                    self.results.failed.push(format!("{}, {}: {error:#}", kind.words(), fault.words()));
+                    self.results.failed.push(Failed { contestant: kind, fault, why: format!("{error:#}") });
                     // Whatever state it is in now, the next one is to begin well.
                     life = None;
                 }
@@ -140,7 +142,7 @@ impl Race {
 
     fn regent_keeps_its_word(&self) -> bool {
         let mut of_regent = self.results.trials.iter().filter(|one| one.contestant == Kind::Regent);
-        let failed = self.results.failed.iter().any(|why| why.starts_with(Kind::Regent.words()));
+        let failed = self.results.failed.iter().any(|one| one.contestant == Kind::Regent);
         !failed && of_regent.all(|one| one.trial.gap_ms.is_some() && one.trial.by_two == 0)
     }
 }

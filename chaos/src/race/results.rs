@@ -34,8 +34,19 @@ pub struct Results {
     pub runs: Vec<Run>,
     /// Whatever came of them.
     pub trials: Vec<Entry>,
-    /// Trials without a result, and why.
-    pub failed: Vec<String>,
+    /// Trials without a result.
+    pub failed: Vec<Failed>,
+}
+
+/// A trial that could not be played to its end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failed {
+    /// Who.
+    pub contestant: Kind,
+    /// What was done.
+    pub fault: Fault,
+    /// Why.
+    pub why: String,
 }
 
 /// When and where, and of which versions.

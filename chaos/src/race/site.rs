@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::Signal;
+use regent_client::postgres::DEFAULTS;
 
 use super::contestant::Look;
 use super::fault::{Fault, HOME};
@@ -29,25 +30,19 @@ const DESK: usize = 2;
 /// A command that takes longer has failed.
 const PATIENCE_S: &str = "60";
 
-/// What Regent gives its own servers, for all: see `docs/race.md`.
-pub const SETTINGS: [(&str, &str); 15] = [
+/// What every server is given beside what Regent gives its own.
+const COMMON: [(&str, &str); 4] = [
     ("fsync", "on"),
     ("synchronous_commit", "on"),
     ("shared_buffers", "128MB"),
-    ("max_wal_senders", "16"),
-    ("max_replication_slots", "32"),
-    ("wal_keep_size", "512MB"),
-    ("max_slot_wal_keep_size", "4GB"),
-    ("wal_retrieve_retry_interval", "50ms"),
-    ("wal_receiver_status_interval", "1s"),
-    ("wal_receiver_timeout", "5s"),
-    ("wal_sender_timeout", "5s"),
-    ("tcp_keepalives_idle", "5"),
-    ("tcp_keepalives_interval", "2"),
-    ("tcp_keepalives_count", "3"),
     // What is killed leaves its shared memory in its data directory.
     ("dynamic_shared_memory_type", "mmap"),
 ];
+
+/// The settings of every server: see `docs/race.md`. What is written to the log for replicas each chooses for itself.
+pub fn settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    COMMON.into_iter().chain(DEFAULTS).filter(|(name, _)| *name != "wal_level")
+}
 
 /// The regions' directories, and the programs.
 pub struct Site {

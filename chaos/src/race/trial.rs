@@ -57,13 +57,7 @@ impl Life {
         let (lost, twice) = (BTreeSet::new(), BTreeSet::new());
         let mut life = Life { contestant, land, account, history, lost, twice };
         life.calm(fault).await?;
-        let Account { user, password, .. } = &life.account;
-        let sql = format!(
-            "CREATE ROLE {user} LOGIN PASSWORD '{password}'; GRANT CREATE ON SCHEMA public TO {user}; \
-             SET ROLE {user}; {}",
-            Table::CREATE
-        );
-        life.contestant.as_superuser(HOME, &sql)?;
+        life.contestant.as_superuser(HOME, &Table::let_in(&life.account))?;
         Ok(life)
     }
 

@@ -101,6 +101,16 @@ impl Table {
     pub const CREATE: &str = "CREATE TABLE IF NOT EXISTS regent_writes(id bigint PRIMARY KEY, client text, \
         instance text, timeline int, written_at timestamptz DEFAULT clock_timestamp())";
 
+    /// What a superuser runs to let writers in: makes their role, and the table as its own.
+    pub fn let_in(account: &Account) -> String {
+        let Account { user, password, .. } = account;
+        format!(
+            "CREATE ROLE {user} LOGIN PASSWORD '{password}';\nGRANT CREATE ON SCHEMA public TO {user};\n\
+             SET ROLE {user};\n{};\n",
+            Table::CREATE
+        )
+    }
+
     /// Reads the numbers of the rows that `address` has.
     pub async fn rows(
         address: SocketAddr,

@@ -8,8 +8,9 @@ use regent_chaos::cluster::Process;
 use regent_chaos::cluster::topology::{GROUP, REGIONS, instance};
 use regent_chaos::demo::setup::as_superuser;
 use regent_chaos::history::{Outcome, Write};
+use tokio::time::timeout;
 
-use super::stage::{HOME, Stage, play};
+use super::stage::{HOME, LONG, Stage, play};
 
 /// Takes effect at a start only, and no standby minds what it is on its primary.
 const PARAMETER: &str = "track_activity_query_size";
@@ -98,13 +99,15 @@ fn an_agent_that_is_killed_in_a_restart_of_its_primary_leaves_nothing_undone() {
         let (before, writing) = (stage.whole().await?, stage.start_following().await?);
         let (timeline, postmaster) = (stage.history.newest_timeline(), stage.cluster.postmaster(HOME)?);
         let restart = stage.regent_command(&["restart", &instance(HOME), "--yes"]);
-        let _asked =
+        let mut asked =
             tokio::process::Command::from(restart).stdin(Stdio::null()).kill_on_drop(true).spawn()?;
         let stopped = || stage.cluster.postmaster(HOME).ok().filter(|now| *now != postmaster);
         stage.seen("Postgres has stopped", stopped).await?;
         stage.cluster.kill_process(HOME, Process::Agent)?;
         let log = stage.keep_log(HOME)?;
         stage.cluster.start_processes(HOME)?;
+        // The new agent is asked again: until that has come to an end the primary may move at any moment.
+        timeout(LONG, asked.wait()).await.context("the restart came to no end")??;
         let after = stage.whole().await?;
         if after.primary != Some(HOME) {
             stage.successor(timeline).await?;

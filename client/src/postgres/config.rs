@@ -57,8 +57,8 @@ pub(super) fn is_owned(name: &str) -> bool {
     OWNED.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// Defaults, in the file only: `parameters` and `ALTER SYSTEM` may change them.
-const DEFAULTS: [(&str, &str); 13] = [
+/// What every server is given, in the file only: `parameters` and `ALTER SYSTEM` may change it.
+pub const DEFAULTS: [(&str, &str); 13] = [
     ("wal_level", "replica"),
     ("max_wal_senders", "16"),
     // One for each other instance, 15 at most, and as many of the operator's own.

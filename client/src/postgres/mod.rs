@@ -54,6 +54,7 @@ use tokio::sync::{Mutex, watch};
 pub use by_command::CloneCommand;
 pub use clone::Cloned;
 pub use conf::Setting;
+pub use config::DEFAULTS;
 pub use directory::{Cluster, ControlState, Directory};
 pub use error::PostgresError;
 pub use lsn::{Lsn, NotAnLsn};

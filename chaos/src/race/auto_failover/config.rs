@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::race::contestant::Speed;
-use crate::race::site::SETTINGS;
+use crate::race::site::settings;
 use crate::wan::NETWORKS;
 
 /// Of the monitor: its health checks and its patience, in milliseconds. It accepts 1 ms of each; what is here is the least at
@@ -43,7 +43,7 @@ pub fn keeper(speed: Speed) -> &'static [(&'static str, &'static str)] {
 /// Of a server: what everybody's has.
 pub fn server() -> String {
     let mut text = String::new();
-    for (name, value) in SETTINGS {
+    for (name, value) in settings() {
         let _ = writeln!(text, "{name} = '{value}'");
     }
     text

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::etcd;
 use crate::cluster::topology::{GROUP, instance};
 use crate::race::contestant::Speed;
-use crate::race::site::{SETTINGS, Site};
+use crate::race::site::{Site, settings};
 use crate::wan::NETWORKS;
 
 const REST_PORT: u16 = 8008;
@@ -45,7 +45,7 @@ pub fn of(site: &Site, region: usize, speed: Speed) -> Value {
 fn group(speed: Speed) -> Value {
     let [ttl, loop_wait, retry_timeout] = timers(speed);
     let settings: Map<String, Value> =
-        SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        settings().map(|(name, value)| (name.to_owned(), json!(value))).collect();
     json!({
         "ttl": ttl,
         "loop_wait": loop_wait,

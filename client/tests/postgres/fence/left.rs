@@ -39,7 +39,7 @@ fn what_a_killed_agent_leaves_stays_closed_until_the_next_one_has_a_lease_or_a_s
         next.follow(Some(Role::Standby), None);
         until("a standby is open to everybody", || answers(&mut client));
         until("a standby has no table", || !table_is_there());
-        assert_eq!(next.standing(), KernelFence::Ready);
+        until("and its agent says so", || next.standing() == KernelFence::Ready);
         next.follow(None, lease());
         until("a lease arms it again", || next.standing() == KernelFence::Armed);
         next.follow(Some(Role::Standby), None);
