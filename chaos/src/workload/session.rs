@@ -57,7 +57,7 @@ impl Session {
             return;
         }
         let id = self.history.invoke(&self.name, self.region, target);
-        let sql = self.insert(id, target);
+        let sql = insert(id, self.region, target);
         let (outcome, given_up) = tokio::select! {
             answer = lane.ask(&sql, PATIENCE) => (outcome(answer), false),
             () = changed => (Outcome::Unknown("the primary changed".into()), true),
@@ -72,18 +72,18 @@ impl Session {
             lane.abandon().await;
         }
     }
-
-    fn insert(&self, id: u64, target: usize) -> String {
-        format!(
-            "INSERT INTO regent_writes(id, client, instance, timeline) VALUES ({id}, '{}', '{}', {TIMELINE}) \
-             RETURNING timeline, pg_current_wal_insert_lsn() - '0/0', pg_current_xact_id()",
-            self.region,
-            instance(target),
-        )
-    }
 }
 
-fn outcome(answer: Result<Vec<SimpleQueryRow>, NoAnswer>) -> Outcome {
+/// The statement that writes a row, and tells what it needs to be found again.
+pub(super) fn insert(id: u64, client: &str, target: usize) -> String {
+    format!(
+        "INSERT INTO regent_writes(id, client, instance, timeline) VALUES ({id}, '{client}', '{}', {TIMELINE}) \
+         RETURNING timeline, pg_current_wal_insert_lsn() - '0/0', pg_current_xact_id()",
+        instance(target),
+    )
+}
+
+pub(super) fn outcome(answer: Result<Vec<SimpleQueryRow>, NoAnswer>) -> Outcome {
     let at_ns = now_ns();
     match answer {
         Ok(rows) => match rows.first().and_then(|row| receipt(row, at_ns)) {

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use regent_chaos::cluster::Process;
 use regent_chaos::cluster::run_dir;
-use regent_chaos::cluster::topology::{GROUP, REGIONS, instance};
+use regent_chaos::cluster::topology::{GROUP, instance};
 use regent_chaos::demo::fault::bring_home;
 
 use super::stage::{HOME, LONG, Stage, play};
