@@ -17,7 +17,7 @@ pub struct Results {
 impl Results {
     /// Makes it.
     pub fn create(keep: bool) -> anyhow::Result<Results> {
-        let made = tempfile::Builder::new().prefix("regent-live-").tempdir();
+        let made = tempfile::Builder::new().prefix("live-").tempdir();
         let path = made.context("no directory for what is recorded")?.keep();
         Ok(Results { path, keep, number: 0 })
     }

@@ -28,6 +28,7 @@ pub enum Kind {
     Cut,
     Link,
     Flap,
+    Reset,
     PowerCut,
     FreezeDisk,
     FillDisk,
@@ -140,6 +141,7 @@ pub const TABLE: &[Row] = {
         row(Network, Kind::Cut, "cut", "nothing passes").lasting(),
         row(Network, Kind::Link, "link", "links").wanting(Wants::Link).lasting(),
         row(Network, Kind::Flap, "flap", "cut and healed in turn").wanting(Wants::By).lasting(),
+        row(Network, Kind::Reset, "reset", "every connection over the network reset"),
         row(Disk, Kind::PowerCut, "power-cut", "power lost, with what is not flushed")
             .lasting()
             .needing(Needs::Disk),
