@@ -33,9 +33,14 @@ fn a_primary_whose_agent_stands_still_is_silent_and_a_standby_is_open_again() {
 }
 
 async fn plays(stage: &mut Stage) -> anyhow::Result<()> {
-    for region in 0..stage.cluster.regions() {
-        stage.reconfigure(region, |text| format!("{text}\n[fence]\nkernel = true\n"))?;
+    // Each while it is a standby: a primary whose agent starts again may be voted out for its silence.
+    for region in [HOME + 1, HOME + 2] {
+        arm(stage, region)?;
     }
+    stage.whole().await?;
+    bring_home(&mut stage.cluster, HOME + 1, LONG).await?;
+    arm(stage, HOME)?;
+    stage.at_home().await?;
     is_armed(stage, HOME).await?;
     let writing = stage.start_writing().await?;
     let timeline = stage.history.newest_timeline();
@@ -55,8 +60,13 @@ async fn plays(stage: &mut Stage) -> anyhow::Result<()> {
     is_armed(stage, primary.context("another is primary")?).await?;
     stage.seen("a standby is open", || TcpStream::connect_timeout(&old, SILENT).ok()).await?;
     // A planned change sends the last of the log under the lease.
-    bring_home(&mut stage.cluster, HOME, LONG).await?;
+    stage.at_home().await?;
     is_armed(stage, HOME).await
+}
+
+/// Has the agent there fence in the kernel too.
+fn arm(stage: &mut Stage, region: usize) -> anyhow::Result<()> {
+    stage.reconfigure(region, |text| format!("{text}\n[fence]\nkernel = true\n")).map(drop)
 }
 
 /// Waits until the status says that the primary's fence is armed, and that none is in the way of another's.

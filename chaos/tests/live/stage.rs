@@ -85,12 +85,7 @@ impl Stage {
         &mut self,
         scenario: impl AsyncFnOnce(&mut Stage) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        self.whole().await?;
-        bring_home(&mut self.cluster, HOME, LONG).await?;
-        self.until("calm at home", |view| {
-            view.is_whole() && view.primary == Some(HOME) && view.leader == Some(HOME)
-        })
-        .await?;
+        self.at_home().await?;
         // They live on the scenario's runtime, and end with it.
         self.askers = Askers::start(&self.cluster, &admin::group()?)?;
         scenario(self).await
@@ -108,6 +103,14 @@ impl Stage {
     /// Waits until there is a primary with a lease and all others stream from it.
     pub async fn whole(&mut self) -> anyhow::Result<View> {
         self.until("whole", View::is_whole).await
+    }
+
+    /// Moves primary and Raft leader home, and waits until all is calm there.
+    pub async fn at_home(&mut self) -> anyhow::Result<()> {
+        self.whole().await?;
+        bring_home(&mut self.cluster, HOME, LONG).await?;
+        let calm = |view: &View| view.is_whole() && view.primary == Some(HOME) && view.leader == Some(HOME);
+        self.until("calm at home", calm).await.map(drop)
     }
 
     /// Starts clients in the regions that no fault touches, which follow the primary, and one in the home region, which
