@@ -9,6 +9,7 @@ use regent_client::{
 use regent_client::{Options, Status, Switchover};
 use regent_core::message::Role;
 use regent_core::replication::Mode;
+use regent_core::state::Change;
 use regent_world::history::Log;
 
 use super::Cluster;
@@ -141,10 +142,14 @@ impl Admin {
         Ok(())
     }
 
+    /// Every change of the group's epoch, as the log has it.
+    pub async fn changes(&self) -> anyhow::Result<Vec<Change>> {
+        Ok(self.client.history(&group()?).await?)
+    }
+
     /// Who was primary in which epoch, by the log.
     pub async fn log(&self) -> anyhow::Result<Log> {
-        let changes = self.client.history(&group()?).await?;
-        Ok(changes.into_iter().map(|change| (change.epoch, change.primary)).collect())
+        Ok(self.changes().await?.into_iter().map(|change| (change.epoch, change.primary)).collect())
     }
 
     /// What a node knows: every agent reports to each of them.

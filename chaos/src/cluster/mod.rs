@@ -24,6 +24,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use tokio::runtime::Handle;
 
+pub use config::CLUSTER;
 pub use faults::process::Loss;
 use ground::Ground;
 use land::Land;

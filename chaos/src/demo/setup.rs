@@ -26,7 +26,9 @@ pub async fn start(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)
 
 /// The same, with every process under the shim of its region.
 pub async fn start_under_shim(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)> {
-    start_with(Options { shim: true, ..Options::over_relays(round_trips) }).await
+    let mut options = Options::over_relays(round_trips);
+    options.shim = true;
+    start_with(options).await
 }
 
 /// The same, as these say.
