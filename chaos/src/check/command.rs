@@ -44,18 +44,23 @@ pub fn page(dir: &Path) -> PathBuf {
 
 /// A line for each theorem.
 pub fn print(judged: &Verdict) {
-    judged.findings.iter().for_each(finding);
-    for why in &judged.invalid {
-        println!("  {:<7} {why}", bold("invalid"));
+    for finding in &judged.findings {
+        let not_judged = finding.timed && judged.late.is_some() && !finding.holds();
+        line(finding, not_judged);
+    }
+    for why in judged.late.iter().chain(&judged.idle) {
+        println!("  {:<7} {why}", bold(judged.outcome.word()));
     }
 }
 
-fn finding(finding: &Finding) {
+fn line(finding: &Finding, not_judged: bool) {
     let Finding { theorem, words, broken, .. } = finding;
-    let good = finding.holds();
-    let mark = verdict(good, if good { "ok     " } else { "BROKEN " });
-    let first = if good { words } else { &broken[0] };
-    println!("  {mark} {theorem:<35} {first}");
+    let mark = match (finding.holds(), not_judged) {
+        (true, _) => verdict(true, "ok     "),
+        (false, false) => verdict(false, "BROKEN "),
+        (false, true) => dim("late   "),
+    };
+    println!("  {mark} {theorem:<35} {}", broken.first().unwrap_or(words));
     for sentence in broken.iter().skip(1).take(4) {
         println!("  {:<7} {:<35} {sentence}", "", "");
     }

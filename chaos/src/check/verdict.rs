@@ -10,7 +10,9 @@ pub enum Outcome {
     Holds,
     /// Something is broken.
     Broken,
-    /// It says nothing: it is no pass, and no failure.
+    /// What must never be was not; what must be in time was not judged, since the links were late.
+    Safe,
+    /// It says nothing, since clients did too little: it is no pass, and no failure.
     Invalid,
 }
 
@@ -19,8 +21,8 @@ pub enum Outcome {
 pub struct Finding {
     /// Its name.
     pub theorem: &'static str,
-    /// Whether it must hold however late the machine was.
-    pub safety: bool,
+    /// Whether a machine that was too busy may be why it does not hold.
+    pub timed: bool,
     /// What was seen, if it holds.
     pub words: String,
     /// What breaks it, a sentence each.
@@ -40,8 +42,10 @@ pub struct Verdict {
     pub again: String,
     /// All in all.
     pub outcome: Outcome,
-    /// Why it counts for nothing, if so.
-    pub invalid: Vec<String>,
+    /// How late the links were, if so late that nothing may be judged by time.
+    pub late: Option<String>,
+    /// Who did too little, a sentence each.
+    pub idle: Vec<String>,
     /// Rows acknowledged.
     pub acknowledged: usize,
     /// The longest time without an acknowledgement to any client, from the first fault on.
@@ -51,14 +55,14 @@ pub struct Verdict {
 }
 
 impl Finding {
-    /// Of what must never be, whatever is slow.
-    pub fn safety(theorem: &'static str, words: String, broken: Vec<String>) -> Finding {
-        Finding { theorem, safety: true, words, broken }
+    /// Of what must be so, whatever is slow.
+    pub fn always(theorem: &'static str, words: String, broken: Vec<String>) -> Finding {
+        Finding { theorem, timed: false, words, broken }
     }
 
-    /// Of what must be in time: a machine that is too busy may be the cause when it is not.
-    pub fn liveness(theorem: &'static str, words: String, broken: Vec<String>) -> Finding {
-        Finding { theorem, safety: false, words, broken }
+    /// Of what must be so in time.
+    pub fn in_time(theorem: &'static str, words: String, broken: Vec<String>) -> Finding {
+        Finding { theorem, timed: true, words, broken }
     }
 
     /// Whether it holds.
@@ -68,13 +72,25 @@ impl Finding {
 }
 
 impl Outcome {
-    /// Of all findings, and of what makes a run invalid.
-    pub fn of(findings: &[Finding], invalid: &[String]) -> Outcome {
-        let broken = |safety: bool| findings.iter().any(|one| one.safety == safety && !one.holds());
-        match (broken(true), invalid.is_empty(), broken(false)) {
-            (true, ..) | (false, true, true) => Outcome::Broken,
-            (false, false, _) => Outcome::Invalid,
-            (false, true, false) => Outcome::Holds,
+    /// Of all findings, of whether links were late, and of whether clients did too little.
+    pub fn of(findings: &[Finding], late: bool, idle: bool) -> Outcome {
+        let broken = |timed: bool| findings.iter().any(|one| one.timed == timed && !one.holds());
+        match (broken(false), idle, late, broken(true)) {
+            (true, ..) => Outcome::Broken,
+            (_, true, ..) => Outcome::Invalid,
+            (_, _, true, _) => Outcome::Safe,
+            (_, _, _, true) => Outcome::Broken,
+            _ => Outcome::Holds,
+        }
+    }
+
+    /// In a word, for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Holds => "holds",
+            Outcome::Broken => "BROKEN",
+            Outcome::Safe => "safe",
+            Outcome::Invalid => "invalid",
         }
     }
 }
@@ -84,15 +100,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_late_run_is_invalid_unless_safety_is_broken() {
-        let good = || Finding::safety("S", "fine".into(), Vec::new());
-        let unsafe_ = || Finding::safety("S", String::new(), vec!["broken".into()]);
-        let slow = || Finding::liveness("L", String::new(), vec!["late".into()]);
-        let late = ["late".to_owned()];
-        assert_eq!(Outcome::of(&[good()], &[]), Outcome::Holds);
-        assert_eq!(Outcome::of(&[good(), slow()], &[]), Outcome::Broken);
-        assert_eq!(Outcome::of(&[good(), slow()], &late), Outcome::Invalid);
-        assert_eq!(Outcome::of(&[good()], &late), Outcome::Invalid);
-        assert_eq!(Outcome::of(&[unsafe_()], &late), Outcome::Broken);
+    fn lateness_excuses_what_must_be_in_time_and_nothing_else() {
+        let good = || Finding::always("S", "fine".into(), Vec::new());
+        let unsafe_ = || Finding::always("S", String::new(), vec!["broken".into()]);
+        let slow = || Finding::in_time("L", String::new(), vec!["late".into()]);
+        for (findings, late, idle, outcome) in [
+            (vec![good()], false, false, Outcome::Holds),
+            (vec![good(), slow()], false, false, Outcome::Broken),
+            (vec![good(), slow()], true, false, Outcome::Safe),
+            (vec![good()], true, false, Outcome::Safe),
+            (vec![good(), slow()], false, true, Outcome::Invalid),
+            (vec![good(), slow()], true, true, Outcome::Invalid),
+            (vec![good()], false, true, Outcome::Invalid),
+            (vec![unsafe_()], true, true, Outcome::Broken),
+        ] {
+            assert_eq!(Outcome::of(&findings, late, idle), outcome, "{findings:?}, late {late}, idle {idle}");
+        }
     }
 }

@@ -22,6 +22,8 @@ struct Victim {
     /// Its id, and how many nodes there are.
     id: u64,
     nodes: u64,
+    /// The epoch that holds when they begin.
+    epoch: u64,
 }
 
 /// Callers that go on until this is ended or dropped.
@@ -40,13 +42,13 @@ pub fn is(kind: Kind) -> bool {
     matches!(kind, Garbage | Malformed | Oversized | Replay | SilentWatchers | SlowSenders | Watchers)
 }
 
-/// Lets them loose on the nodes of some regions, from there.
-pub fn begin(cluster: &Cluster, fault: &Fault, regions: &[usize]) -> anyhow::Result<Hostile> {
+/// Lets them loose on the nodes of some regions, from there, in that epoch.
+pub fn begin(cluster: &Cluster, fault: &Fault, regions: &[usize], epoch: u64) -> anyhow::Result<Hostile> {
     let mut callers = JoinSet::new();
     for region in regions {
         let there = cluster.clients(*region);
-        let victim =
-            Victim { node: cluster.node(*region), id: *region as u64 + 1, nodes: cluster.regions() as u64 };
+        let (node, nodes) = (cluster.node(*region), cluster.regions() as u64);
+        let victim = Victim { node, id: *region as u64 + 1, nodes, epoch };
         let each = fault.count / regions.len().max(1) as u32;
         call(&mut callers, &there, fault.kind, victim, each)?;
     }
@@ -75,6 +77,9 @@ fn call(
         Kind::Garbage => drop(callers.spawn_on(raw::garbage(victim.node), there)),
         Kind::Malformed => drop(callers.spawn_on(wire::malformed(victim), there)),
         Kind::Oversized => drop(callers.spawn_on(wire::oversized(victim), there)),
+        Kind::Replay if victim.epoch < 2 => {
+            anyhow::bail!("replay: expected an epoch that is over, got only {}", victim.epoch)
+        }
         Kind::Replay => drop(callers.spawn_on(wire::replay(victim), there)),
         kind => anyhow::bail!("{kind:?}: expected what callers do"),
     }

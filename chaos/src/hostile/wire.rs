@@ -114,14 +114,16 @@ pub async fn oversized(victim: Victim) {
     }
 }
 
-/// Votes for every epoch that may have been, in the name of another node, for each instance in turn: what a network that
-/// delivers everything again, years later, would say. Votes for epochs to come are forgeries, and not what is claimed.
+/// Votes for every epoch that is over, in the name of another node, for each instance in turn: what a network that delivers
+/// everything again, years later, would say. Votes for the epoch that holds or for one to come are forgeries, and not what is
+/// claimed.
 pub async fn replay(victim: Victim) {
     let from = victim.id % victim.nodes + 1;
     let hello = || v1::NodeHello { cluster: CLUSTER.into(), from, to: victim.id };
-    for named in (0..REGIONS.len()).cycle() {
-        let votes = vote(from, 1, named, victim.nodes);
-        confer(victim.node, vec![ByNode::Hello(hello()), ByNode::Vote(votes)]).await;
+    let old = (1..victim.epoch).flat_map(|floor| (0..REGIONS.len()).map(move |named| (floor, named)));
+    for (floor, named) in old.cycle() {
+        let vote = vote(from, floor, named, victim.nodes);
+        confer(victim.node, vec![ByNode::Hello(hello()), ByNode::Vote(vote)]).await;
         sleep(AGAIN).await;
     }
 }

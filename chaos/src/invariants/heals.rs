@@ -18,19 +18,32 @@ pub struct Seen {
     pub trouble: Option<String>,
 }
 
+/// What breaks the theorem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Not {
+    /// It took too long.
+    InTime(String),
+    /// It was not seen to heal, and was waited for far longer than the bound; or something was wrong beside.
+    AtAll(String),
+}
+
 /// How long it took, or what breaks the theorem.
-pub fn check(seen: &Seen, bound: Duration) -> Result<Duration, String> {
+pub fn check(seen: &Seen, bound: Duration) -> Result<Duration, Not> {
     let because = seen.trouble.as_deref().unwrap_or("nothing is known of why");
-    let whole = seen.whole_ns.ok_or_else(|| format!("not whole again: {because}"))?;
-    let served = seen.served_ns.ok_or_else(|| format!("whole, but not all are served: {because}"))?;
-    let took = Duration::from_nanos(whole.max(served).saturating_sub(seen.off_ns));
-    if took > bound {
-        let ms = ms_between(seen.off_ns, whole.max(served));
-        return Err(format!("healed after {ms:.0} ms, allowed {} ms", bound.as_millis()));
+    let whole = seen.whole_ns.ok_or_else(|| Not::AtAll(format!("not whole again: {because}")))?;
+    let served =
+        seen.served_ns.ok_or_else(|| Not::AtAll(format!("whole, but not all are served: {because}")))?;
+    if let Some(trouble) = &seen.trouble {
+        return Err(Not::AtAll(trouble.clone()));
     }
-    match &seen.trouble {
-        Some(trouble) => Err(trouble.clone()),
-        None => Ok(took),
+    let healed = whole.max(served);
+    let took = Duration::from_nanos(healed.saturating_sub(seen.off_ns));
+    match took > bound {
+        true => {
+            let ms = ms_between(seen.off_ns, healed);
+            Err(Not::InTime(format!("healed after {ms:.0} ms, allowed {} ms", bound.as_millis())))
+        }
+        false => Ok(took),
     }
 }
 
@@ -44,10 +57,15 @@ mod tests {
         let seen = |whole, served| Seen { off_ns: s(1), whole_ns: whole, served_ns: served, trouble: None };
         let bound = Duration::from_secs(5);
         assert_eq!(check(&seen(Some(s(3)), Some(s(4))), bound), Ok(Duration::from_secs(3)));
-        assert!(check(&seen(None, Some(s(4))), bound).unwrap_err().starts_with("not whole again"));
-        assert!(check(&seen(Some(s(3)), None), bound).unwrap_err().starts_with("whole, but not all"));
-        assert!(check(&seen(Some(s(3)), Some(s(7))), bound).unwrap_err().contains("6000 ms, allowed 5000"));
+        let at_all = |seen: &Seen| match check(seen, bound) {
+            Err(Not::AtAll(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(at_all(&seen(None, Some(s(4)))).starts_with("not whole again"));
+        assert!(at_all(&seen(Some(s(3)), None)).starts_with("whole, but not all"));
+        let late = Not::InTime("healed after 6000 ms, allowed 5000 ms".into());
+        assert_eq!(check(&seen(Some(s(3)), Some(s(7))), bound), Err(late));
         let died = Seen { trouble: Some("regentd ended".into()), ..seen(Some(s(2)), Some(s(2))) };
-        assert_eq!(check(&died, bound).unwrap_err(), "regentd ended");
+        assert_eq!(at_all(&died), "regentd ended");
     }
 }

@@ -6,9 +6,6 @@ use clap::ArgGroup;
 use crate::cluster::topology::RoundTrips;
 use crate::scenario::{self, Scenario, Setting, random};
 
-/// Seeds of the scenarios that are drawn when nothing else says how many.
-const EPISODES_A_MINUTE: u64 = 1;
-
 /// What `regent-chaos live` can be asked for.
 #[derive(clap::Args)]
 #[command(group = ArgGroup::new("which").args(["names", "class", "all", "ci", "random"]).required(true))]
@@ -24,10 +21,10 @@ pub struct Args {
     /// Those that every change is tested with, about ten minutes
     #[arg(long)]
     pub ci: bool,
-    /// Faults of all classes that overlap by chance, a new scenario for each seed
+    /// Faults of all classes that overlap by chance, from the seed
     #[arg(long, conflicts_with = "trials")]
     pub random: bool,
-    /// For how long, about
+    /// New ones, each from the next seed, until so much time has passed
     #[arg(long, requires = "random", value_name = "M", value_parser = clap::value_parser!(u64).range(1..=1440))]
     pub minutes: Option<u64>,
     /// Where chance begins: when exactly a fault happens, and what links do
@@ -55,18 +52,12 @@ pub struct Run {
     pub again: String,
 }
 
-/// What was asked for, in the order of the lists.
+/// The scenarios that were asked for, in the order of the lists; the first of those that chance draws.
 pub fn choose(args: &Args) -> anyhow::Result<Vec<Run>> {
-    let rtt = args.rtt.map(|rtt| rtt.words().replace('/', ","));
-    let rtt = rtt.map(|rtt| format!(" --rtt {rtt}")).unwrap_or_default();
     if args.random {
-        let episodes = args.minutes.unwrap_or(1) * EPISODES_A_MINUTE;
-        let drawn = (args.seed..args.seed + episodes).map(|seed| {
-            let again = format!("regent-chaos live --random --seed {seed}{rtt}");
-            Ok(Run { scenario: with_round_trips(random::draw(seed), args.rtt)?, seed, again })
-        });
-        return drawn.collect();
+        return Ok(vec![drawn(args, args.seed)?]);
     }
+    let rtt = rtt_words(args);
     let mut runs = Vec::new();
     for scenario in wanted(args)? {
         let scenario = with_round_trips(scenario, args.rtt)?;
@@ -76,6 +67,16 @@ pub fn choose(args: &Args) -> anyhow::Result<Vec<Run>> {
         }
     }
     Ok(runs)
+}
+
+/// What chance draws from a seed.
+pub fn drawn(args: &Args, seed: u64) -> anyhow::Result<Run> {
+    let again = format!("regent-chaos live --random --seed {seed}{}", rtt_words(args));
+    Ok(Run { scenario: with_round_trips(random::draw(seed), args.rtt)?, seed, again })
+}
+
+fn rtt_words(args: &Args) -> String {
+    args.rtt.map(|rtt| format!(" --rtt {}", rtt.words().replace('/', ","))).unwrap_or_default()
 }
 
 fn wanted(args: &Args) -> anyhow::Result<Vec<Scenario>> {
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(again, [line(7), line(8)]);
         assert_eq!(runs[0].scenario.setting.round_trips_ms, [10, 20, 30]);
         let drawn = chosen("--random --seed 3 --minutes 2").unwrap();
-        assert_eq!(drawn[1].again, "regent-chaos live --random --seed 4");
+        assert_eq!(drawn[0].again, "regent-chaos live --random --seed 3");
     }
 
     #[test]

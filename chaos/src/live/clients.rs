@@ -1,9 +1,4 @@
-//! Who writes and asks while a scenario is played, beside the usual writers of each region.
-//!
-//! - A client at home that knows no other server than the one there, and goes on writing to it whatever happens.
-//! - A session at home and one in another region that are open before anything happens, and commit every 50 ms through it;
-//!   they wait for an answer however long it takes, and end with their connection.
-//! - A client that has asked for much and never reads: its backend stands in the middle of a write to a full socket.
+//! Who writes and asks while a scenario is played: the writers of each region, and whom the scenario names beside them.
 
 use std::net::SocketAddr;
 
@@ -16,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Cluster;
 use crate::cluster::topology::REGIONS;
 use crate::history::History;
+use crate::scenario::Client;
 use crate::workload::{self, Account, Workload};
 
 /// Far more than sockets on both sides hold.
@@ -29,32 +25,38 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Starts them.
+    /// Starts the writers of every region, and these beside them; home is where the primary is.
     pub async fn start(
         cluster: &Cluster,
         account: &Account,
         history: &History,
         home: usize,
+        beside: &[Client],
     ) -> anyhow::Result<Clients> {
-        let stubborn = workload::Clients {
-            region: REGIONS[home],
-            instances: vec![cluster.postgres(home)],
-            runtime: cluster.clients(home),
-        };
         let stop = CancellationToken::new();
         let mut others = JoinSet::new();
-        let far = (home + 1) % cluster.regions();
-        for region in [home, far] {
-            let address = cluster.postgres_seen_from(region)[home];
-            let session = workload::open_session(address, account, home, REGIONS[region]).await?;
-            others.spawn_on(session.run(history.clone(), stop.clone()), &cluster.clients(region));
+        let mut writers: Vec<_> = (0..cluster.regions()).map(|region| cluster.writers(region)).collect();
+        for client in beside {
+            match client {
+                Client::Stubborn => writers.push(workload::Clients {
+                    region: REGIONS[home],
+                    instances: vec![cluster.postgres(home)],
+                    runtime: cluster.clients(home),
+                }),
+                Client::OpenSessions => {
+                    for region in [home, (home + 1) % cluster.regions()] {
+                        let address = cluster.postgres_seen_from(region)[home];
+                        let session = workload::open_session(address, account, home, REGIONS[region]).await?;
+                        others.spawn_on(session.run(history.clone(), stop.clone()), &cluster.clients(region));
+                    }
+                }
+                Client::NeverReads => {
+                    let unread = never_reads(cluster.postgres(home), account.clone(), stop.clone());
+                    others.spawn_on(unread, &cluster.clients(home));
+                }
+            }
         }
-        others.spawn_on(
-            never_reads(cluster.postgres(home), account.clone(), stop.clone()),
-            &cluster.clients(home),
-        );
-        let followers = (0..cluster.regions()).map(|region| cluster.writers(region));
-        let writers = Workload::start(followers.chain([stubborn]).collect(), account, history);
+        let writers = Workload::start(writers, account, history);
         Ok(Clients { writers, stop, others })
     }
 

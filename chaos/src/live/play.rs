@@ -10,6 +10,7 @@ use super::choice::Run;
 use super::clients::Clients;
 use super::stage::{HOME, LONG, Stage, plain};
 use super::strike::{Ongoing, begin};
+use super::{files, report};
 use crate::askers::Askers;
 use crate::clock::now_ns;
 use crate::cluster::admin::{Admin, View, group, wait_for};
@@ -19,6 +20,7 @@ use crate::cluster::ways::Ways;
 use crate::history::{History, Write};
 use crate::invariants::worked::WARM;
 use crate::record::{self, End, Ids, Start, Strike};
+use crate::scenario::fault::Fault;
 use crate::scenario::place::Roles;
 use crate::scenario::random::Shift;
 use crate::scenario::{Ends, Planned};
@@ -81,6 +83,7 @@ pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()
         strikes,
         promotions: [scenario.promotions.least, scenario.promotions.most],
         heals_within_ms: u64::try_from(scenario.heals_within.as_millis())?,
+        gap_within_ms: scenario.gap_within.map(|bound| u64::try_from(bound.as_millis())).transpose()?,
     };
     record::write_run(dir, &facts)?;
     collect(stage, begun_ns, dir)
@@ -110,7 +113,9 @@ struct Going {
 
 impl Act<'_> {
     async fn start_clients(&self) -> anyhow::Result<Clients> {
-        let clients = Clients::start(&self.stage.cluster, &self.stage.account, &self.history, HOME).await?;
+        let Stage { cluster, account, .. } = &self.stage;
+        let beside = &self.run.scenario.clients;
+        let clients = Clients::start(cluster, account, &self.history, HOME, beside).await?;
         for region in self.stage.cluster.names() {
             let of = |write: &Write| write.client == *region;
             self.written("clients write", WARM, LONG, of).await?;
@@ -177,13 +182,16 @@ impl Act<'_> {
     }
 
     async fn strike(&mut self, planned: &Planned) -> anyhow::Result<()> {
-        let roles = self.roles();
+        let (roles, place) = (self.roles(), &planned.place);
+        let fault = Fault { count: files::fit(planned.fault.count), ..planned.fault };
+        if fault.count < planned.fault.count {
+            report::fewer(planned.fault.count, fault.count);
+        }
+        let words = format!("{} ({place})", fault.words());
         let (from_ns, timeline) = (now_ns(), self.history.newest_timeline());
-        let fault = begin(self.stage, &planned.fault, &planned.place, &roles)
-            .await
-            .with_context(|| format!("{} at {}", planned.fault.words(), planned.place))?;
-        let words = format!("{} ({})", planned.fault.words(), planned.place);
-        let (name, regions) = (planned.fault.row().name.to_owned(), roles.regions(&planned.place));
+        let begun = begin(self.stage, &fault, place, &roles, self.view.epoch).await;
+        let ongoing = begun.with_context(|| words.clone())?;
+        let (name, regions) = (fault.row().name.to_owned(), roles.regions(place));
         self.strikes.push(Strike { name, words, regions, from_ns, to_ns: from_ns });
         let strike = self.strikes.len() - 1;
         let now = Instant::now();
@@ -192,7 +200,7 @@ impl Act<'_> {
             Ends::After(time) => (Some(now + time), None),
             Ends::AfterPromotion(time) => (None, Some((timeline, time, now))),
         };
-        self.going.push(Going { fault, strike, until, waits });
+        self.going.push(Going { fault: ongoing, strike, until, waits });
         Ok(())
     }
 

@@ -33,12 +33,13 @@ struct Flap {
     cut: bool,
 }
 
-/// Makes a fault.
+/// Makes a fault, in that epoch.
 pub async fn begin(
     stage: &mut Stage,
     fault: &Fault,
     place: &Place,
     roles: &Roles,
+    epoch: u64,
 ) -> anyhow::Result<Ongoing> {
     let (kind, regions) = (fault.kind, roles.regions(place));
     let ways = roles.ways(place).into_iter().map(|(from, to)| Ways::OneWay(from, to)).collect();
@@ -48,7 +49,9 @@ pub async fn begin(
         Kind::Cut => ongoing.ways.iter().try_for_each(|ways| cluster.cut(ways))?,
         Kind::Link => ongoing.ways.iter().try_for_each(|ways| cluster.change(ways, fault.link))?,
         Kind::Flap => ongoing.flap = Some(Flap { period: fault.by, turn: Instant::now(), cut: false }),
-        _ if hostile::is(kind) => ongoing.hostile = Some(hostile::begin(cluster, fault, &ongoing.regions)?),
+        _ if hostile::is(kind) => {
+            ongoing.hostile = Some(hostile::begin(cluster, fault, &ongoing.regions, epoch)?);
+        }
         _ => {
             for region in ongoing.regions.clone() {
                 strike(cluster, fault, region, &mut ongoing.struck).await?;

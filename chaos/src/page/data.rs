@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::spans::{self, Leader, Reign, agent, place, zero};
 use crate::check::{Finding, Verdict};
 use crate::clock::ms_between;
 use crate::cluster::topology::region_of;
 use crate::history::{Outcome, Write};
-use crate::record::{Record, Run, Strike};
+use crate::record::{Record, Strike};
 use crate::timeline::Event;
 
 /// Writes are counted by so many milliseconds.
@@ -28,7 +29,8 @@ pub(super) struct Data<'a> {
     round_trips_ms: &'a [f64],
     regions: &'a [String],
     outcome: crate::check::Outcome,
-    invalid: &'a [String],
+    late: Option<&'a str>,
+    idle: &'a [String],
     findings: &'a [Finding],
     begun: f64,
     off: f64,
@@ -53,24 +55,6 @@ struct Gap {
 struct Struck<'a> {
     words: &'a str,
     regions: &'a [usize],
-    from: f64,
-    to: f64,
-}
-
-/// A gate that was open: this instance could acknowledge.
-#[derive(Serialize)]
-struct Reign {
-    region: usize,
-    epoch: u64,
-    from: f64,
-    to: f64,
-}
-
-/// A node that led Raft.
-#[derive(Serialize)]
-struct Leader {
-    region: usize,
-    term: u64,
     from: f64,
     to: f64,
 }
@@ -116,7 +100,8 @@ pub(super) fn of<'a>(record: &'a Record, verdict: &'a Verdict) -> Data<'a> {
         round_trips_ms: &run.round_trips_ms,
         regions: &run.regions,
         outcome: verdict.outcome,
-        invalid: &verdict.invalid,
+        late: verdict.late.as_deref(),
+        idle: &verdict.idle,
         findings: &verdict.findings,
         begun: since(run.begun_ns),
         off: since(run.off_ns),
@@ -124,16 +109,11 @@ pub(super) fn of<'a>(record: &'a Record, verdict: &'a Verdict) -> Data<'a> {
         healed: healed.map(since),
         gap: gap(record).map(|(from, to)| Gap { from: since(from), to: since(to) }),
         strikes: run.strikes.iter().map(struck).collect(),
-        reigns: reigns(record, end_ns),
-        leaders: leaders(record, end_ns),
+        reigns: spans::reigns(record, end_ns),
+        leaders: spans::leaders(record, end_ns),
         events: events.filter_map(|event| shown(event, &run.regions, since(event.t_ns))).collect(),
         writes: run.regions.iter().map(|region| bins(&record.writes, region, &since)).collect(),
     }
-}
-
-/// What times are counted from: the first fault, if there was one.
-fn zero(run: &Run) -> u64 {
-    run.strikes.iter().map(|strike| strike.from_ns).min().unwrap_or(run.schedule_ns)
 }
 
 /// Between two acknowledgements to any client, from the first fault on.
@@ -145,67 +125,6 @@ fn gap(record: &Record) -> Option<(u64, u64)> {
     let pairs = times.windows(2).map(|pair| (pair[0], pair[1]));
     let counted = pairs.filter(|(_, to)| (run.schedule_ns..end).contains(to));
     counted.max_by_key(|(from, to)| to - from)
-}
-
-/// From each opening of a gate to its closing, or to the next opening of the same one.
-fn reigns(record: &Record, end_ns: u64) -> Vec<Reign> {
-    let run = &record.run;
-    let since = |t_ns: u64| ms_between(zero(run), t_ns);
-    let mut open: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
-    open.insert(run.start.primary, (run.start.epoch, run.begun_ns));
-    let mut found = Vec::new();
-    let mut close = |region: usize, (epoch, from): (u64, u64), to: u64| {
-        found.push(Reign { region, epoch, from: since(from), to: since(to) });
-    };
-    for event in &record.events {
-        let Some(region) = place(&run.regions, &event.region) else { continue };
-        let opens = event.event == "gate_open";
-        let closes = opens || (event.event == "gate_closed" || event.event == "started") && agent(event);
-        if closes && let Some(reign) = open.remove(&region) {
-            close(region, reign, event.t_ns);
-        }
-        if let Some(epoch) = event.epoch.filter(|_| opens) {
-            open.insert(region, (epoch, event.t_ns));
-        }
-    }
-    // Whoever was killed with its gate open said nothing of it.
-    for (region, reign) in open {
-        let killed = run.strikes.iter().find(|strike| {
-            strike.regions.contains(&region)
-                && strike.from_ns >= reign.1
-                && strike.name.starts_with("kill-")
-                && strike.name != "kill-node"
-        });
-        close(region, reign, killed.map_or(end_ns, |strike| strike.from_ns));
-    }
-    found
-}
-
-/// From each beginning of a leadership to the next one's.
-fn leaders(record: &Record, end_ns: u64) -> Vec<Leader> {
-    let run = &record.run;
-    let since = |t_ns: u64| ms_between(zero(run), t_ns);
-    let before = run.start.leader.map(|region| (region, 0, run.begun_ns));
-    let since_then = record.events.iter().filter(|event| event.event == "leader");
-    let since_then =
-        since_then.filter_map(|event| Some((place(&run.regions, &event.region)?, event.term?, event.t_ns)));
-    let led: Vec<(usize, u64, u64)> = before.into_iter().chain(since_then).collect();
-    let ends = led.iter().skip(1).map(|(_, _, t_ns)| *t_ns).chain([end_ns]);
-    let leader = |((region, term, from), to): (&(usize, u64, u64), u64)| Leader {
-        region: *region,
-        term: *term,
-        from: since(*from),
-        to: since(to),
-    };
-    led.iter().zip(ends).map(leader).collect()
-}
-
-fn place(regions: &[String], name: &str) -> Option<usize> {
-    regions.iter().position(|region| region == name)
-}
-
-fn agent(event: &Event) -> bool {
-    event.proc.starts_with("regent-agent")
 }
 
 fn bins(writes: &[Write], region: &str, since: &impl Fn(u64) -> f64) -> Vec<Bin> {

@@ -4,6 +4,7 @@
 //! Here is what is shown, as plain data in milliseconds since the first fault; how it is drawn is in `page.html`.
 
 mod data;
+mod spans;
 
 use crate::check::Verdict;
 use crate::record::Record;

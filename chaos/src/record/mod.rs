@@ -65,6 +65,8 @@ pub struct Run {
     pub promotions: [u32; 2],
     /// How long it might take until all was whole.
     pub heals_within_ms: u64,
+    /// For how long no client at all might be acknowledged, if there was a bound.
+    pub gap_within_ms: Option<u64>,
 }
 
 /// Who was primary when a run began.

@@ -60,6 +60,31 @@ pub enum Needs {
     Shim,
 }
 
+/// Which processes of a struck region can say nothing while it goes on: their audit files end there, whatever they were doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutes {
+    /// None.
+    Nobody,
+    /// The agent.
+    Agent,
+    /// The node.
+    Node,
+    /// Both.
+    Both,
+}
+
+impl Mutes {
+    /// Whether the agent says nothing.
+    pub fn agent(self) -> bool {
+        matches!(self, Mutes::Agent | Mutes::Both)
+    }
+
+    /// Whether the node says nothing.
+    pub fn node(self) -> bool {
+        matches!(self, Mutes::Node | Mutes::Both)
+    }
+}
+
 /// One row of the table.
 pub struct Row {
     /// Which.
@@ -76,10 +101,13 @@ pub struct Row {
     pub lasts: bool,
     /// What the cluster must have for it.
     pub needs: Needs,
+    /// Who is silenced by it.
+    pub mutes: Mutes,
 }
 
 const fn row(class: Class, kind: Kind, name: &'static str, words: &'static str) -> Row {
-    Row { kind, name, class, words, wants: Wants::Nothing, lasts: false, needs: Needs::Nothing }
+    let (wants, needs, mutes) = (Wants::Nothing, Needs::Nothing, Mutes::Nobody);
+    Row { kind, name, class, words, wants, lasts: false, needs, mutes }
 }
 
 impl Row {
@@ -91,6 +119,10 @@ impl Row {
         Row { wants, ..self }
     }
 
+    const fn muting(self, mutes: Mutes) -> Row {
+        Row { mutes, ..self }
+    }
+
     const fn needing(self, needs: Needs) -> Row {
         Row { needs, ..self }
     }
@@ -100,18 +132,25 @@ impl Row {
 pub const TABLE: &[Row] = {
     use Class::{Clock, Coordinator, Interface, Network, Postgres, Process};
     &[
-        row(Process, Kind::KillRegion, "kill-region", "region lost: links cut, everything killed").lasting(),
+        row(Process, Kind::KillRegion, "kill-region", "region lost: links cut, everything killed")
+            .lasting()
+            .muting(Mutes::Both),
         row(Process, Kind::KillPostgres, "kill-postgres", "Postgres killed"),
         row(Process, Kind::KillPostmaster, "kill-postmaster", "postmaster killed"),
-        row(Process, Kind::KillAgent, "kill-agent", "agent killed").lasting(),
-        row(Process, Kind::KillNode, "kill-node", "node killed").lasting(),
-        row(Process, Kind::FreezeRegion, "freeze-region", "every process stopped").lasting(),
+        row(Process, Kind::KillAgent, "kill-agent", "agent killed").lasting().muting(Mutes::Agent),
+        row(Process, Kind::KillNode, "kill-node", "node killed").lasting().muting(Mutes::Node),
+        row(Process, Kind::FreezeRegion, "freeze-region", "every process stopped")
+            .lasting()
+            .muting(Mutes::Both),
         row(Process, Kind::FreezePostmaster, "freeze-postmaster", "postmaster stopped").lasting(),
         row(Process, Kind::FreezeBackends, "freeze-backends", "every backend stopped").lasting(),
-        row(Process, Kind::FreezeAgent, "freeze-agent", "agent stopped").lasting(),
-        row(Process, Kind::FreezeNode, "freeze-node", "node stopped").lasting(),
+        row(Process, Kind::FreezeAgent, "freeze-agent", "agent stopped").lasting().muting(Mutes::Agent),
+        row(Process, Kind::FreezeNode, "freeze-node", "node stopped").lasting().muting(Mutes::Node),
         row(Process, Kind::Restart, "restart", "node and agent ended and started"),
-        row(Clock, Kind::ClocksStop, "clocks-stop", "all clocks stand still").lasting().needing(Needs::Shim),
+        row(Clock, Kind::ClocksStop, "clocks-stop", "all clocks stand still")
+            .lasting()
+            .muting(Mutes::Both)
+            .needing(Needs::Shim),
         row(Network, Kind::Cut, "cut", "nothing passes").lasting(),
         row(Network, Kind::Link, "link", "links").wanting(Wants::Link).lasting(),
         row(Network, Kind::Flap, "flap", "cut and healed in turn").wanting(Wants::By).lasting(),

@@ -13,6 +13,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use regent_core::replication::Mode;
+use serde::Deserialize;
 
 use fault::Fault;
 use place::Place;
@@ -47,6 +48,8 @@ pub struct Scenario {
     pub ci: bool,
     /// Where.
     pub setting: Setting,
+    /// Who is there beside the writers of every region.
+    pub clients: Vec<Client>,
     /// For how long clients write, from the first fault's beginning on, when no fault takes longer.
     pub lasts: Duration,
     /// What is done, in the order of time.
@@ -55,6 +58,25 @@ pub struct Scenario {
     pub promotions: Promotions,
     /// How long it may take until all is whole when every fault is over.
     pub heals_within: Duration,
+    /// For how long no client at all may be acknowledged, where there is a bound.
+    pub gap_within: Option<Duration>,
+}
+
+/// Clients beside the writers of every region, who are always there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Client {
+    /// One at home that knows no other server, and goes on writing to it whatever happens.
+    Stubborn,
+    /// A session at home and one elsewhere, open before anything happens, that commit every 50 ms for as long as they live.
+    OpenSessions,
+    /// One at home that asked for much and never reads.
+    NeverReads,
+}
+
+impl Client {
+    /// All of them.
+    pub const ALL: [Client; 3] = [Client::Stubborn, Client::OpenSessions, Client::NeverReads];
 }
 
 /// What a cluster is like: scenarios with the same one can share it.

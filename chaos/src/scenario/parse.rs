@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::fault::{self, Fault, Needs, Wants};
 use super::place::Place;
-use super::{Class, Ends, NoScenarios, Planned, Promotions, Scenario, Setting, Wrong};
+use super::{Class, Client, Ends, NoScenarios, Planned, Promotions, Scenario, Setting, Wrong};
 use crate::wan::terms::Change;
 
 /// Nothing is waited for so long.
@@ -50,6 +50,8 @@ struct Entry {
     lasts: Option<String>,
     promotions: String,
     heals_within: Option<String>,
+    gap_within: Option<String>,
+    clients: Option<Vec<Client>>,
     #[serde(default)]
     fault: Vec<FaultEntry>,
 }
@@ -84,6 +86,8 @@ impl Entry {
         let or = |text: &Option<String>, usual| text.as_deref().map_or(Ok(usual), duration);
         let lasts = or(&self.lasts, LASTS).map_err(wrong("lasts"))?;
         let heals_within = or(&self.heals_within, HEALS_WITHIN).map_err(wrong("heals_within"))?;
+        let gap_within = self.gap_within.as_deref().map(duration).transpose().map_err(wrong("gap_within"))?;
+        let clients = self.clients.clone().unwrap_or_else(|| Client::ALL.into());
         let promotions = promotions(&self.promotions).map_err(wrong("promotions"))?;
         let mut schedule = Vec::new();
         for (entry, number) in self.fault.iter().zip(1..) {
@@ -93,7 +97,19 @@ impl Entry {
         }
         schedule.sort_by_key(|planned| planned.at);
         let Entry { name, what, ci, .. } = self;
-        Ok(Scenario { name, class, what, ci, setting, lasts, schedule, promotions, heals_within })
+        Ok(Scenario {
+            name,
+            class,
+            what,
+            ci,
+            setting,
+            clients,
+            lasts,
+            schedule,
+            promotions,
+            heals_within,
+            gap_within,
+        })
     }
 
     fn setting(&self) -> Result<Setting, (&'static str, Wrong)> {
@@ -273,6 +289,12 @@ mod tests {
             ("lasts = \"4s\"", "lasts = \"4s\"\nby = \"1s\"", "fault 2, by: expected nothing"),
             ("lasts = \"4s\"", "lasts = \"4s\"\nuntil = \"promoted\"", "expected either `lasts` or `until`"),
             ("mode = \"sync 1\"", "mode = \"fast\"", "lost, mode: expected async, or who confirms"),
+            ("mode = \"sync 1\"", "gap_within = \"soon\"", "lost, gap_within: expected a time of at most 1h"),
+            (
+                "mode = \"sync 1\"",
+                "clients = [\"ghosts\"]",
+                "unknown variant `ghosts`, expected one of `stubborn`",
+            ),
             ("mode = \"sync 1\"", "regions = 9", "lost, regions: expected 3 to 5, got `9`"),
             (
                 "mode = \"sync 1\"",

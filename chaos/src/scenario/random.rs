@@ -8,7 +8,7 @@ use regent_core::replication::Mode;
 
 use super::fault::{Fault, Kind, Needs, Row, TABLE, Wants};
 use super::place::{Place, Role};
-use super::{Class, Ends, Planned, Promotions, Scenario, Setting};
+use super::{Class, Client, Ends, Planned, Promotions, Scenario, Setting};
 use crate::wan::terms::Change;
 
 /// How long faults begin for.
@@ -51,18 +51,20 @@ pub fn draw(seed: u64) -> Scenario {
         what: format!("By chance: {what}"),
         ci: false,
         setting: Setting { mode, ..Setting::default() },
+        clients: Client::ALL.into(),
         lasts: UNTIL,
         schedule,
         // Each fault may move it once, and once more when the next finds it there.
         promotions: Promotions { least: 0, most: 2 * number },
         heals_within: HEALS_WITHIN,
+        gap_within: None,
     }
 }
 
-/// Faults that can be laid over any others. A disk of its own is not there in every cluster, and who brings thousands
-/// needs the machine for itself.
+/// Faults that can be laid over any others. Who brings thousands needs the machine for itself, and votes of old epochs need
+/// an epoch that is over.
 fn drawn(row: &Row) -> bool {
-    row.needs == Needs::Nothing && !matches!(row.kind, Kind::Watchers)
+    row.needs == Needs::Nothing && !matches!(row.kind, Kind::Watchers | Kind::Replay)
 }
 
 fn planned(chance: &mut StdRng, rows: &[&Row]) -> Planned {
