@@ -6,7 +6,7 @@ use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::stage::{Stage, plain};
+use super::stage::{Stage, straighten_one};
 use crate::cluster::admin::Admin;
 use crate::cluster::ways::Ways;
 use crate::cluster::{Cluster, Process};
@@ -131,8 +131,8 @@ impl Ongoing {
             Kind::Link => {
                 let usual = stage.links;
                 for ways in &self.ways {
-                    cluster.change(ways, plain())?;
-                    cluster.change(ways, usual)?;
+                    let Ways::OneWay(from, to) = *ways else { continue };
+                    straighten_one(cluster, from, to, usual)?;
                 }
             }
             _ => {}
