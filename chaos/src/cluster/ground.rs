@@ -135,14 +135,13 @@ impl Ground {
         }
     }
 
-    /// Ends every connection of a region with a reset to both ends, as far as it passes; those of `peer` alone if there is one.
-    pub fn reset(&self, region: usize, peer: Option<usize>) -> anyhow::Result<()> {
+    /// Ends every connection of a region with others by a reset to both ends, as far as it passes.
+    pub fn reset(&self, region: usize) -> anyhow::Result<()> {
         let Ground::Land(land) = self else {
             let fault = format!("resetting the connections of {}", REGIONS[region]);
             return Err(NotOverRelays { fault, why: "have connections of their own between" }.into());
         };
-        let peers = (0..land.round_trips().regions()).filter(|other| peer.is_none_or(|peer| peer == *other));
-        for peer in peers.filter(|peer| *peer != region) {
+        for peer in (0..land.round_trips().regions()).filter(|peer| *peer != region) {
             let address = land.address(peer).to_string();
             let said = land
                 .region(region)

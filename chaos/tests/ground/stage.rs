@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use regent_chaos::cluster::admin::{Admin, View, wait_for};
+use regent_chaos::cluster::disk::Disk;
 use regent_chaos::cluster::land::Land;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::cluster::{Cluster, Options};
@@ -27,14 +28,18 @@ pub struct Stage {
     account: Account,
 }
 
-/// A network of three regions; none where that is not allowed.
+/// A network of three regions; none where that, or a disk of its own, is not allowed.
 pub fn land() -> Option<Arc<Land>> {
+    let skipped = |why: String| {
+        eprintln!("skipped: {}: {why}", std::thread::current().name().unwrap_or("a test of the ground"));
+        None
+    };
+    if let Some(why) = Disk::unavailable() {
+        return skipped(why);
+    }
     match Land::start(RoundTrips::even(3, Duration::from_millis(1)).unwrap(), 1) {
         Ok(land) => Some(land),
-        Err(why) if why.is_not_allowed() => {
-            eprintln!("skipped: {}: {why}", std::thread::current().name().unwrap_or("a test of the ground"));
-            None
-        }
+        Err(why) if why.is_not_allowed() => skipped(why.to_string()),
         Err(other) => panic!("{:#}", anyhow::Error::from(other)),
     }
 }
@@ -70,12 +75,12 @@ impl Stage {
         Ok(stage)
     }
 
+    /// All is whole, and every Postgres answers: what the nodes know of one may be from before it was killed.
     pub async fn whole(&mut self) -> anyhow::Result<View> {
+        for region in 0..self.cluster.regions() {
+            self.answers(region, "SELECT 1").await?;
+        }
         wait_for(&mut self.cluster, "whole", LONG, View::is_whole, |_| ()).await
-    }
-
-    pub async fn until(&mut self, what: &str, done: impl Fn(&View) -> bool) -> anyhow::Result<View> {
-        wait_for(&mut self.cluster, what, LONG, done, |_| ()).await
     }
 
     pub async fn start_writing(&self) -> anyhow::Result<Workload> {
@@ -106,6 +111,11 @@ impl Stage {
         }
         let view = Admin::of(&self.cluster)?.view().await;
         bail!("{what}: not within {LONG:?}; the nodes say {view:?}")
+    }
+
+    /// What a region's Postgres answers, once it does.
+    pub async fn answers(&self, region: usize, sql: &str) -> anyhow::Result<String> {
+        self.seen(sql, || setup::as_superuser(&self.cluster, region, sql).ok()).await
     }
 
     /// All is whole, all write, and every row that was acknowledged is there.

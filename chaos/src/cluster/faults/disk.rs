@@ -31,7 +31,7 @@ impl Cluster {
         let loss = self.kill_region(region)?;
         if self.ground.is_land() {
             // The kernel would go on sending what the dead have left.
-            self.ground.reset(region, None)?;
+            self.ground.reset(region)?;
         }
         self.disk(region)?.cut_power()?;
         Ok(loss)

@@ -3,7 +3,6 @@
 //! Each fault does what its name says or says why it cannot; none waits for what Regent makes of it.
 
 pub mod clock;
-pub mod coordinator;
 pub mod disk;
 pub mod network;
 pub mod process;

@@ -23,9 +23,9 @@ impl Cluster {
         self.ground.change(ways, change)
     }
 
-    /// Ends every connection that a region has with others, or with that one, by a reset. Not over relays.
-    pub fn reset_connections(&self, region: usize, peer: Option<usize>) -> anyhow::Result<()> {
-        self.ground.reset(region, peer)
+    /// Ends every connection that a region has with others by a reset. Not over relays.
+    pub fn reset_connections(&self, region: usize) -> anyhow::Result<()> {
+        self.ground.reset(region)
     }
 
     /// Cuts a region's agent and node off from all other nodes; Postgres' own links stay. Over relays alone: on a network of

@@ -1,15 +1,15 @@
-//! What a process needs from the machine and does not get: processors, descriptors, somebody who reads its log.
+//! What a process needs from the machine and does not get: processors, memory, descriptors, somebody who reads its log.
 
-use std::fs;
 use std::io::{ErrorKind, PipeWriter, Write};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Child, Command};
 
 use anyhow::{Context, ensure};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::victim::Victim;
-use crate::cluster::control_group::ControlGroup;
+use crate::cluster::control_group::{ControlGroup, Resource};
 use crate::cluster::topology::REGIONS;
 use crate::cluster::{Cluster, Process, running::Log};
 
@@ -18,25 +18,47 @@ impl Cluster {
     /// or a control group that this user may write to.
     pub fn starve(&self, region: usize, percent: u64) -> anyhow::Result<()> {
         ensure!((1..=100).contains(&percent), "{percent}% of a processor: expected 1 to 100");
-        let group = self.control_group(region)?;
-        group.limit(Some(percent))?;
-        self.pids(region, Victim::Region)?.into_iter().try_for_each(|pid| group.take(pid))
+        self.confine(region, Resource::Processor, percent)
     }
 
     /// It has as much as there is.
     pub fn feed(&self, region: usize) -> anyhow::Result<()> {
-        self.control_group(region)?.limit(None)
+        self.control_group(region, Resource::Processor)?.limit(None)
     }
 
-    fn control_group(&self, region: usize) -> anyhow::Result<ControlGroup> {
-        ControlGroup::of(self.run.path(), REGIONS[region])
+    /// From now on everything in a region, and what it starts, has together so many bytes of memory, beside what it has already.
+    /// The kernel kills somebody there when they want more. Needs the same.
+    pub fn limit_memory(&self, region: usize, bytes: u64) -> anyhow::Result<()> {
+        self.confine(region, Resource::Memory, bytes)
+    }
+
+    /// It has as much as there is. What the kernel has killed of node and agent is started again.
+    pub fn lift_memory_limit(&mut self, region: usize) -> anyhow::Result<()> {
+        self.control_group(region, Resource::Memory)?.limit(None)?;
+        for slot in &mut self.regions[region].processes {
+            let ended = slot.as_mut().map(Child::try_wait).transpose()?.flatten().is_some();
+            *slot = slot.take().filter(|_| !ended);
+        }
+        self.start_processes(region)
+    }
+
+    fn confine(&self, region: usize, resource: Resource, most: u64) -> anyhow::Result<()> {
+        let group = self.control_group(region, resource)?;
+        group.limit(Some(most))?;
+        self.pids(region, Victim::Region)?.into_iter().try_for_each(|pid| group.take(pid))
+    }
+
+    fn control_group(&self, region: usize, resource: Resource) -> anyhow::Result<ControlGroup> {
+        ControlGroup::of(self.run.path(), REGIONS[region], resource)
     }
 
     /// A node or an agent cannot open anything more: no file, no connection.
     pub fn exhaust_descriptors(&self, region: usize, which: Process) -> anyhow::Result<()> {
         let pid = self.running(region, which)?;
-        let open = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
-        self.prlimit(pid, &[&format!("--nofile={open}:")]).map(drop)
+        let taken = |number: &u32| Path::new(&format!("/proc/{pid}/fd/{number}")).is_symlink();
+        // The lowest that is free: what is open above it stays open.
+        let next = (0..).find(|number| !taken(number)).context("some number is free")?;
+        self.prlimit(pid, &[&format!("--nofile={next}:")]).map(drop)
     }
 
     /// It can again.

@@ -4,11 +4,13 @@
 //! The file is on a tmpfs of its own: what the disk has taken is there, whatever happens to the ext4 above it, and the tmpfs
 //! can be made to take no more, which is a disk that fails.
 
+mod mounts;
+
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,6 +20,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::statvfs;
+
+use mounts::{remove, thaw};
+pub use mounts::{remove_all_under, thaw_all_under};
 
 use super::run_dir::User;
 
@@ -222,38 +227,6 @@ impl Drop for Disk {
     }
 }
 
-/// Ends every disk under `dir`, whoever made it: writes that wait go on, and nothing stays mounted.
-pub fn remove_all_under(dir: &Path) {
-    // The last that was mounted first: it may lie on another.
-    mounted_under(dir).iter().rev().for_each(|path| remove(path));
-}
-
-/// Lets every write under `dir` go on that waits for a frozen disk: who waits cannot be killed.
-pub fn thaw_all_under(dir: &Path) {
-    mounted_under(dir).iter().for_each(|path| thaw(path));
-}
-
-fn mounted_under(dir: &Path) -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let paths = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
-    paths.filter(|path| path.starts_with(dir) && path != dir).collect()
-}
-
-fn thaw(mount: &Path) {
-    // A frozen disk may be read. Refused by what is not frozen, and by what is no disk.
-    let directory = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(mount);
-    if let Ok(directory) = directory {
-        // SAFETY: the descriptor is open; the kernel does not look at the number.
-        let _ = unsafe { ioctl::thaw(directory.as_raw_fd(), &mut 0) };
-    }
-}
-
-fn remove(mount: &Path) {
-    thaw(mount);
-    // Who still works on it must not keep it. Refused where nothing is mounted.
-    let _ = umount2(mount, MntFlags::MNT_DETACH);
-}
-
 fn run<'a>(program: &str, args: impl IntoIterator<Item = &'a OsStr>) -> anyhow::Result<()> {
     let output =
         Command::new(program).args(args).output().with_context(|| format!("cannot run {program}"))?;
@@ -263,83 +236,4 @@ fn run<'a>(program: &str, args: impl IntoIterator<Item = &'a OsStr>) -> anyhow::
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Seek, Write};
-
-    use super::*;
-
-    const SMALL: u64 = 32 << 20;
-
-    fn disk(dir: &tempfile::TempDir) -> Option<Disk> {
-        match Disk::unavailable() {
-            Some(why) => {
-                eprintln!("skipped: {}: {why}", std::thread::current().name().unwrap_or("a test of disks"));
-                None
-            }
-            None => Some(Disk::make(&dir.path().join("disk"), SMALL, None).unwrap()),
-        }
-    }
-
-    #[test]
-    fn what_was_flushed_survives_a_power_cut_and_what_was_not_is_gone() {
-        let dir = tempfile::tempdir().unwrap();
-        let Some(disk) = disk(&dir) else { return };
-        let mut file = File::create(disk.path().join("log")).unwrap();
-        file.write_all(b"flushed").unwrap();
-        file.sync_all().unwrap();
-        File::open(disk.path()).unwrap().sync_all().unwrap();
-        file.write_all(b" and more").unwrap();
-        drop(file);
-        fs::write(disk.path().join("other"), "never flushed").unwrap();
-        disk.cut_power().unwrap();
-        assert!(fs::read_dir(disk.path()).unwrap().next().is_none(), "it is unmounted");
-        disk.plug_in().unwrap();
-        assert_eq!(fs::read_to_string(disk.path().join("log")).unwrap(), "flushed");
-        assert!(!disk.path().join("other").exists());
-    }
-
-    #[test]
-    fn a_flush_fails_once_and_the_next_one_does_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let Some(disk) = disk(&dir) else { return };
-        let mut file =
-            OpenOptions::new().create_new(true).read(true).write(true).open(disk.path().join("log")).unwrap();
-        disk.fail().unwrap();
-        file.write_all(&vec![7; 1 << 20]).unwrap();
-        assert!(file.sync_data().is_err());
-        assert!(file.sync_data().is_ok(), "the kernel tells of it once");
-        disk.mend().unwrap();
-        drop(file);
-        let mut after = File::create(disk.path().join("after")).unwrap();
-        after.write_all(b"whole").unwrap();
-        after.sync_all().unwrap();
-    }
-
-    #[test]
-    fn a_full_disk_takes_nothing_until_room_is_made() {
-        let dir = tempfile::tempdir().unwrap();
-        let Some(disk) = disk(&dir) else { return };
-        disk.fill().unwrap();
-        let full = fs::write(disk.path().join("more"), vec![1; 1 << 16]).unwrap_err();
-        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-        disk.free().unwrap();
-        fs::write(disk.path().join("more"), vec![1; 1 << 16]).unwrap();
-    }
-
-    #[test]
-    fn whoever_made_a_disk_it_is_gone_with_its_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        let Some(disk) = disk(&dir) else { return };
-        disk.freeze().unwrap();
-        std::mem::forget(disk);
-        let home = dir.path().canonicalize().unwrap();
-        assert_eq!(mounted_under(&home).len(), 2);
-        remove_all_under(&home);
-        assert!(mounted_under(&home).is_empty());
-        let mut text = String::new();
-        let mut devices = File::open("/proc/mounts").unwrap();
-        devices.rewind().unwrap();
-        devices.read_to_string(&mut text).unwrap();
-        assert!(!text.contains(home.to_str().unwrap()));
-    }
-}
+mod tests;
