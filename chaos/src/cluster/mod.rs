@@ -4,7 +4,7 @@
 
 pub mod admin;
 mod config;
-mod control_group;
+pub mod control_group;
 pub mod disk;
 pub mod ending;
 pub mod evidence;

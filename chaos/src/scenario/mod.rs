@@ -30,8 +30,10 @@ pub enum Class {
     Process,
     Clock,
     Network,
+    Disk,
     Postgres,
     Coordinator,
+    Resources,
     Interface,
 }
 
@@ -94,6 +96,8 @@ pub struct Setting {
     pub links: Change,
     /// Whether what processes are told of clocks and flushes can be false.
     pub shim: bool,
+    /// Whether each region has a disk of its own, with all on it that must not be forgotten.
+    pub disks: bool,
 }
 
 impl Default for Setting {
@@ -105,6 +109,7 @@ impl Default for Setting {
             mode: Mode::Async,
             links: Change::default(),
             shim: false,
+            disks: false,
         }
     }
 }
@@ -172,13 +177,15 @@ impl Display for Promotions {
 
 impl Class {
     /// All of them, with their files.
-    pub const ALL: [(Class, &str, &str); 7] = [
+    pub const ALL: [(Class, &str, &str); 9] = [
         (Class::Calm, "calm", include_str!("../../scenarios/calm.toml")),
         (Class::Process, "process", include_str!("../../scenarios/process.toml")),
         (Class::Clock, "clock", include_str!("../../scenarios/clock.toml")),
         (Class::Network, "network", include_str!("../../scenarios/network.toml")),
+        (Class::Disk, "disk", include_str!("../../scenarios/disk.toml")),
         (Class::Postgres, "postgres", include_str!("../../scenarios/postgres.toml")),
         (Class::Coordinator, "coordinator", include_str!("../../scenarios/coordinator.toml")),
+        (Class::Resources, "resources", include_str!("../../scenarios/resources.toml")),
         (Class::Interface, "interface", include_str!("../../scenarios/interface.toml")),
     ];
 }
@@ -191,6 +198,11 @@ impl Display for Class {
 }
 
 impl Scenario {
+    /// Whether one of its faults needs that.
+    pub fn needs(&self, what: fault::Needs) -> bool {
+        self.schedule.iter().any(|planned| planned.fault.row().needs == what)
+    }
+
     /// When the last fault begins or, as far as it is known, ends; no earlier than [`Scenario::lasts`].
     pub fn planned_for(&self) -> Duration {
         let end = |planned: &Planned| match planned.ends {

@@ -140,10 +140,10 @@ impl Entry {
             let expected = "async, or who confirms: sync 1, quorum 1, bounded 100ms";
             ("mode", Wrong::new(expected, mode))
         })?;
-        let needs_shim =
-            |entry: &FaultEntry| fault::named(&entry.what).is_some_and(|row| row.needs == Needs::Shim);
-        let shim = self.fault.iter().any(needs_shim);
-        Ok(Setting { regions, instances, round_trips_ms, mode, links: self.links, shim })
+        let rows = || self.fault.iter().filter_map(|entry| fault::named(&entry.what));
+        let needs = |what: Needs| rows().any(|row| row.needs == what);
+        let (shim, disks) = (needs(Needs::Shim), needs(Needs::Disk));
+        Ok(Setting { regions, instances, round_trips_ms, mode, links: self.links, shim, disks })
     }
 }
 

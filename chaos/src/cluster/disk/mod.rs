@@ -21,7 +21,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::statvfs;
 
-use mounts::{remove, thaw};
+use mounts::{is_mounted, remove, thaw};
 pub use mounts::{remove_all_under, thaw_all_under};
 
 use super::run_dir::User;
@@ -189,8 +189,11 @@ impl Disk {
         }
     }
 
-    /// Mounts it, as after a boot: its journal is replayed.
+    /// Mounts it, as after a boot: its journal is replayed. Nothing happens where its power was never cut.
     pub fn plug_in(&self) -> anyhow::Result<()> {
+        if is_mounted(&self.mount) {
+            return Ok(());
+        }
         // What is deleted gives its memory back.
         run("mount", [OsStr::new("-o"), "loop,discard".as_ref(), self.image().as_ref(), self.mount.as_ref()])
     }

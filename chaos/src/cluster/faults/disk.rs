@@ -53,9 +53,10 @@ impl Cluster {
         self.disk(region)?.fill()
     }
 
-    /// It has again.
-    pub fn free_disk(&self, region: usize) -> anyhow::Result<()> {
-        self.disk(region)?.free()
+    /// It has again. What has ended there for want of it is started again.
+    pub fn free_disk(&mut self, region: usize) -> anyhow::Result<()> {
+        self.disk(region)?.free()?;
+        self.start_ended(region)
     }
 
     /// From now on flushes fail in a region: once for each file, and what could not be written is forgotten. Only of what is
@@ -64,9 +65,10 @@ impl Cluster {
         self.disk(region)?.fail()
     }
 
-    /// They succeed again.
-    pub fn mend_disk(&self, region: usize) -> anyhow::Result<()> {
-        self.disk(region)?.mend()
+    /// They succeed again. What has ended there because one did not is started again.
+    pub fn mend_disk(&mut self, region: usize) -> anyhow::Result<()> {
+        self.disk(region)?.mend()?;
+        self.start_ended(region)
     }
 
     /// Each flush of a Postgres takes so much longer, none if zero. The cluster must have been started under the shim.
@@ -100,6 +102,12 @@ impl Cluster {
             _ => {}
         }
         fs::rename(store.with_extension(ASIDE), &store).context("cannot move a node's files back")
+    }
+
+    /// Leaves what a killed node has made of damaged files: it has taken part in something since.
+    pub fn keep_store(&self, region: usize) -> anyhow::Result<()> {
+        fs::remove_dir_all(self.store(region)?.with_extension(ASIDE))
+            .context("cannot remove a node's old files")
     }
 
     /// A killed node's directory.
