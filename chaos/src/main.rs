@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use regent_chaos::bench::{self, What, modes};
 use regent_chaos::check;
 use regent_chaos::cluster::land::Land;
-use regent_chaos::cluster::run_dir;
+use regent_chaos::cluster::reaper;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::demo::{self, Plan, fault::Fault};
 use regent_chaos::gray::Kind;
@@ -286,7 +286,7 @@ fn stopped(stays: bool) -> bool {
 }
 
 fn reap(run: &Path, leases: &Path) -> ExitCode {
-    match run_dir::reap(run, leases) {
+    match reaper::reap(run, leases) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("regent-chaos: cleaning up {}: {error:#}", run.display());

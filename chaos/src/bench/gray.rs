@@ -11,9 +11,10 @@ use super::report::Row;
 use crate::clock::ms_between;
 use crate::cluster::Cluster;
 use crate::cluster::admin::{View, wait_for};
+use crate::cluster::disk::Disk;
 use crate::cluster::topology::RoundTrips;
 use crate::demo::{fault::bring_home, setup};
-use crate::gray::disk::Disk;
+use crate::gray::disk;
 use crate::gray::load::{Said, Server};
 use crate::gray::{Kind, load, strike};
 use crate::history::History;
@@ -92,7 +93,7 @@ impl Bench {
         let mut disk = None;
         if kind.strikes_disk() {
             self.calm_at(0).await?;
-            disk = Some(Disk::under(&mut self.cluster, STRUCK, kind == Kind::AllFrozen)?);
+            disk = Some(disk::under(&mut self.cluster, STRUCK, kind == Kind::AllFrozen)?);
         }
         let mut figures = Figures { kind: kind.words().to_owned(), writes_ms: Vec::new(), epochs: 0 };
         for _ in 0..trials {
@@ -111,7 +112,7 @@ impl Bench {
         }
         if let Some(disk) = disk {
             self.calm_at(0).await?;
-            disk.back(&mut self.cluster, STRUCK)?;
+            disk::back(disk, &mut self.cluster, STRUCK)?;
         }
         Ok(figures)
     }

@@ -152,7 +152,7 @@ fn moved(record: &Record) -> Finding {
     if expected.allow(number) {
         return Finding::in_time(NAME, words, Vec::new());
     }
-    let broken = vec![format!("{number} promotions, expected {expected}: {words}")];
+    let broken = vec![format!("promotions: {number}, expected {expected}: {words}")];
     match number < least {
         true => Finding::always(NAME, String::new(), broken),
         false => Finding::in_time(NAME, String::new(), broken),

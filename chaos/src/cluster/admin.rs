@@ -53,6 +53,11 @@ impl View {
         self.leader.is_some() && self.leased && self.heir.is_some() && ready
     }
 
+    /// There is a leader, and a primary that may write.
+    pub fn is_led(&self) -> bool {
+        self.leader.is_some() && self.leased
+    }
+
     fn of(status: &Status, standbys: usize) -> View {
         let leader = status.leader.map(|id| id.0 as usize - 1);
         let Some(group) = status.groups.iter().find(|one| one.group.name.as_str() == GROUP) else {
@@ -101,15 +106,20 @@ pub struct Admin {
 impl Admin {
     /// Of the regions that are not lost.
     pub fn of(cluster: &Cluster) -> anyhow::Result<Admin> {
-        let nodes = cluster.living().into_iter().map(|region| cluster.node(region).to_string());
+        Admin::at(cluster, &cluster.living())
+    }
+
+    /// Of those alone.
+    pub fn at(cluster: &Cluster, regions: &[usize]) -> anyhow::Result<Admin> {
+        let nodes = regions.iter().map(|region| cluster.node(*region).to_string());
         let options = Options { timeout: CALL, ..Options::default() };
         Ok(Admin { client: Client::with_options(nodes, options)?, standbys: cluster.instances() - 1 })
     }
 
     /// Creates the group of the demo, with its first primary at home. It may be there from an attempt whose answer
     /// was lost.
-    pub async fn create_group(&self) -> anyhow::Result<()> {
-        let new = NewGroup { first: Some(name(0)?), ..NewGroup::new(group()?) };
+    pub async fn create_group(&self, ttl: Option<Duration>) -> anyhow::Result<()> {
+        let new = NewGroup { first: Some(name(0)?), ttl, ..NewGroup::new(group()?) };
         match self.client.create_group(new).await {
             Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error.into()),

@@ -12,6 +12,8 @@ pub struct RegionConfig<'a> {
     pub region: usize,
     /// The region's directory.
     pub dir: &'a Path,
+    /// Where what must not be forgotten is: there, or on a disk of its own.
+    pub durable: &'a Path,
     /// Where lease files go.
     pub lease_dir: &'a Path,
     /// The gate library.
@@ -39,11 +41,12 @@ impl RegionConfig<'_> {
         let here = self.region;
         let mut text = format!(
             "cluster = \"{CLUSTER}\"\nnode = {id}\nregion = \"{region}\"\nlisten = \"{listen}\"\n\
-             data_dir = \"{dir}/node\"\naudit = \"{dir}/node.audit\"\nmax_round_trip_ms = {round_trip}\n",
+             data_dir = \"{durable}/node\"\naudit = \"{dir}/node.audit\"\nmax_round_trip_ms = {round_trip}\n",
             id = here + 1,
             region = REGIONS[here],
             listen = self.nodes[here],
             dir = self.dir.display(),
+            durable = self.durable.display(),
             round_trip = self.max_round_trip_ms,
         );
         for (index, address) in self.nodes.iter().enumerate() {
@@ -61,10 +64,11 @@ impl RegionConfig<'_> {
         let here = self.region;
         let mut text = format!(
             "cluster = \"{CLUSTER}\"\ngroup = \"{GROUP}\"\ninstance = \"{instance}\"\nregion = \"{region}\"\n\
-             state_dir = \"{dir}/agent\"\naudit = \"{dir}/agent.audit\"\n",
+             state_dir = \"{durable}/agent\"\naudit = \"{dir}/agent.audit\"\n",
             instance = instance(here),
             region = REGIONS[here],
             dir = self.dir.display(),
+            durable = self.durable.display(),
         );
         for (index, address) in self.nodes.iter().enumerate() {
             let _ = write!(text, "\n[[nodes]]\nid = {}\naddress = \"{address}\"\n", index + 1);
@@ -72,13 +76,14 @@ impl RegionConfig<'_> {
         let own = self.postgres[here];
         let _ = write!(
             text,
-            "\n[postgres]\nbin_dir = \"{bin}\"\ndata_dir = \"{dir}/postgres\"\nlisten_address = \"{ip}\"\n\
+            "\n[postgres]\nbin_dir = \"{bin}\"\ndata_dir = \"{durable}/postgres\"\nlisten_address = \"{ip}\"\n\
              port = {port}\nsocket_dir = \"{dir}\"\ngate_library = \"{gate}\"\nrun_dir = \"{lease}\"\n\
              log_file = \"{dir}/postgres.log\"\nadvertise = \"{own}\"\n\
              networks = [\"{networks}\"]\nreplication_password = \"demo\"\n\n\
              [postgres.parameters]\ndynamic_shared_memory_type = \"mmap\"\n\n[routes]\n",
             bin = self.postgres_bin.display(),
             dir = self.dir.display(),
+            durable = self.durable.display(),
             ip = own.ip(),
             port = own.port(),
             gate = self.gate.display(),

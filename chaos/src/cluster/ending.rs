@@ -11,8 +11,10 @@ use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::processes;
+use super::{disk, processes};
 
+/// What a region's own disk is mounted on.
+pub(super) const DISK: &str = "disk";
 /// How long a server may take to stop at once before it is killed.
 const STOPPING: Duration = Duration::from_secs(3);
 
@@ -25,6 +27,7 @@ struct Left {
 
 /// Ends every process that works under `run`, and frees the shared memory of the servers there.
 pub fn end_all(run: &Path) -> anyhow::Result<usize> {
+    disk::thaw_all_under(run);
     let left = servers(run);
     let count = processes::under(run)?.len();
     // First whoever would start a server again.
@@ -50,14 +53,15 @@ fn works_in(pid: i32, dir: &Path) -> bool {
     fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir))
 }
 
-/// Servers in directories of `run` and of its directories.
+/// Servers in the regions of `run`, and on their disks.
 fn servers(run: &Path) -> Vec<Left> {
     let children = |dir: &PathBuf| -> Vec<PathBuf> {
         fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     };
     let first = children(&run.to_path_buf());
     let second: Vec<PathBuf> = first.iter().flat_map(children).collect();
-    first.into_iter().chain(second).filter_map(server).collect()
+    let third: Vec<PathBuf> = second.iter().filter(|dir| dir.ends_with(DISK)).flat_map(children).collect();
+    first.into_iter().chain(second).chain(third).filter_map(server).collect()
 }
 
 /// `postmaster.pid`: the process's id in the first line, the segment's key and id in the seventh.

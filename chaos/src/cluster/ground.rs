@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rand::Rng;
 use tokio::runtime::Handle;
 
@@ -50,6 +50,10 @@ impl Ground {
             Ground::Relays(_, round_trips) => *round_trips,
             Ground::Land(land) => land.round_trips(),
         }
+    }
+
+    pub fn is_land(&self) -> bool {
+        matches!(self, Ground::Land(_))
     }
 
     /// An address in a region on which nothing listens.
@@ -129,6 +133,23 @@ impl Ground {
             }
             Ground::Land(land) => Ok(land.change(ways, change)?),
         }
+    }
+
+    /// Ends every connection of a region with others by a reset to both ends, as far as it passes.
+    pub fn reset(&self, region: usize) -> anyhow::Result<()> {
+        let Ground::Land(land) = self else {
+            let fault = format!("resetting the connections of {}", REGIONS[region]);
+            return Err(NotOverRelays { fault, why: "have connections of their own between" }.into());
+        };
+        for peer in (0..land.round_trips().regions()).filter(|peer| *peer != region) {
+            let address = land.address(peer).to_string();
+            let said = land
+                .region(region)
+                .inside(|| Command::new("ss").args(["-K", "-H", "-t", "-a", "dst", &address]).output())?;
+            let said = said.context("cannot run ss, to reset connections")?;
+            ensure!(said.status.success(), "ss -K: {}", String::from_utf8_lossy(&said.stderr).trim());
+        }
+        Ok(())
     }
 
     /// Heals a region whose processes were all killed meanwhile: nothing that was under way is delivered.

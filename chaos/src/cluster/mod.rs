@@ -4,28 +4,35 @@
 
 pub mod admin;
 mod config;
+pub mod control_group;
+pub mod disk;
 pub mod ending;
 pub mod evidence;
 pub mod faults;
 pub mod ground;
 pub mod land;
 pub mod processes;
+pub mod reaper;
 pub mod run_dir;
 mod running;
 pub mod topology;
 pub mod ways;
 
 use std::collections::BTreeSet;
+use std::io::PipeReader;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::runtime::Handle;
 
 pub use config::CLUSTER;
+use disk::Disk;
 pub use faults::process::Loss;
+pub use faults::victim::Victim;
 use ground::Ground;
 use land::Land;
 use run_dir::{Programs, RunDir};
@@ -47,6 +54,8 @@ pub struct Cluster {
     instances: usize,
     /// As they were asked for.
     pub round_trips: RoundTrips,
+    /// How long a promise lasts, if not as long as usual.
+    pub ttl: Option<Duration>,
 }
 
 struct Region {
@@ -58,6 +67,9 @@ struct Region {
     processes: [Option<Child>; 2],
     lost: bool,
     shim: Option<Shim>,
+    disk: Option<Disk>,
+    /// Logs that nobody reads.
+    unread: Vec<PipeReader>,
 }
 
 /// What is started.
@@ -68,6 +80,10 @@ pub struct Options {
     pub instances: usize,
     /// Whether every process is under the shim of its region.
     pub shim: bool,
+    /// Regions that have a disk of their own, with all on it that must not be forgotten. Needs root.
+    pub disks: Vec<usize>,
+    /// How long a promise lasts, if not as long as usual.
+    pub ttl: Option<Duration>,
 }
 
 /// What a cluster can stand on.
@@ -81,13 +97,19 @@ pub enum On {
 impl Options {
     /// Over relays, which need no privilege: Postgres in every region, no shim.
     pub fn over_relays(round_trips: RoundTrips) -> Options {
-        Options { instances: round_trips.regions(), ground: On::Relays(round_trips), shim: false }
+        Options {
+            instances: round_trips.regions(),
+            ground: On::Relays(round_trips),
+            shim: false,
+            disks: Vec::new(),
+            ttl: None,
+        }
     }
 
     /// The same on a network of its own. The cluster has to be started by what [`Land::run`] runs.
     pub fn on(land: &Arc<Land>) -> Options {
         let instances = land.round_trips().regions();
-        Options { instances, ground: On::Land(land.clone()), shim: false }
+        Options { instances, ground: On::Land(land.clone()), shim: false, disks: Vec::new(), ttl: None }
     }
 }
 
@@ -99,14 +121,19 @@ impl Cluster {
 
     /// The same, as these say.
     pub fn start_with(programs: Programs, options: Options) -> anyhow::Result<Cluster> {
-        let Options { ground, instances, shim } = options;
+        let Options { ground, instances, shim, disks, ttl } = options;
         let ground = match ground {
             On::Relays(round_trips) => Ground::Relays(Relays::start()?, round_trips),
             On::Land(land) => Ground::Land(land),
         };
         let mut cluster = Cluster::make(programs, ground, instances)?;
+        cluster.ttl = ttl;
         if shim {
             cluster.lay_shim()?;
+        }
+        for region in disks {
+            let mount = cluster.run.region(region).join(ending::DISK);
+            cluster.regions[region].disk = Some(Disk::make(&mount, disk::SIZE, cluster.run.user())?);
         }
         for region in 0..cluster.regions() {
             cluster.write_config(region)?;
@@ -138,9 +165,11 @@ impl Cluster {
                 processes: [None, None],
                 lost: false,
                 shim: None,
+                disk: None,
+                unread: Vec::new(),
             });
         }
-        Ok(Cluster { regions, ground, run, programs, instances, round_trips })
+        Ok(Cluster { regions, ground, run, programs, instances, round_trips, ttl: None })
     }
 
     fn lay_shim(&mut self) -> anyhow::Result<()> {
@@ -235,9 +264,15 @@ impl Cluster {
         Clients { region: REGIONS[region], instances, runtime }
     }
 
+    /// Where a region's node, agent and Postgres keep what they must not forget.
+    pub(crate) fn durable(&self, region: usize) -> PathBuf {
+        let disk = self.regions[region].disk.as_ref().map(|disk| disk.path().to_owned());
+        disk.unwrap_or_else(|| self.run.region(region))
+    }
+
     /// A region's data directory, where it really is.
     pub fn data_dir(&self, region: usize) -> PathBuf {
-        let named = self.run.region(region).join("postgres");
+        let named = self.durable(region).join("postgres");
         named.canonicalize().unwrap_or(named)
     }
 
@@ -262,6 +297,10 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // The reaper would find them as well; this is sooner, and collects the exit statuses.
         let _ = ending::end_all(self.run.path());
+        if self.run.keeps() {
+            let disks = self.regions.iter().filter_map(|region| region.disk.as_ref());
+            disks.for_each(|disk| drop(disk.keep()));
+        }
         self.regions.iter_mut().flat_map(|region| region.processes.iter_mut()).for_each(processes::end);
     }
 }

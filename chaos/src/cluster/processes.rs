@@ -5,7 +5,7 @@
 //! /proc that needs no list of ids, misses no daemon, and cannot hit a stranger whose id was reused.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -34,17 +34,22 @@ pub fn spawn(
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid);
     }
-    spawn_command(command, dir, log, user)
+    spawn_command(command, dir, append(log)?, user)
+}
+
+/// A log, to be written on.
+pub fn append(log: &Path) -> anyhow::Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(log);
+    file.with_context(|| format!("cannot open {}", log.display()))
 }
 
 /// The same of a command that has its arguments and its user.
 pub fn spawn_command(
     mut command: Command,
     dir: &Path,
-    log: &Path,
+    output: File,
     user: Option<&User>,
 ) -> anyhow::Result<Child> {
-    let output = OpenOptions::new().create(true).append(true).open(log)?;
     command.current_dir(dir).process_group(0);
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     // What overrides the configuration of a program that somebody runs here is not meant for these.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use super::ending;
+use super::reaper::{self, Held};
 use super::topology::REGIONS;
 use crate::wan;
 
@@ -41,6 +41,7 @@ pub struct RunDir {
     user: Option<User>,
     reaper: Child,
     keep: bool,
+    _held: Held,
 }
 
 impl Programs {
@@ -95,9 +96,13 @@ impl RunDir {
     /// Makes the directory, copies the programs into it (a build directory may be closed to the unprivileged
     /// user) and starts the reaper. There are so many regions.
     pub fn create(programs: &Programs, regions: usize) -> anyhow::Result<RunDir> {
-        let path = tempfile::Builder::new().prefix("regent-").tempdir()?.keep().canonicalize()?;
+        for left in reaper::sweep() {
+            eprintln!("removed {}, left by a run that was killed with its reaper", left.display());
+        }
+        let path = tempfile::Builder::new().prefix(reaper::PREFIX).tempdir()?.keep().canonicalize()?;
+        let held = reaper::hold(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        let leases = Path::new("/dev/shm").join(path.file_name().context("a run directory has a name")?);
+        let leases = reaper::leases(&path);
         let mut reaper = Command::new(programs.bin_dir.join("regent-chaos"));
         reaper.args([Path::new("reap"), &path, &leases]).stdin(Stdio::piped()).stdout(Stdio::null());
         // Ctrl-C at the terminal reaches the harness and not the reaper.
@@ -107,7 +112,7 @@ impl RunDir {
             wan::outside(&mut reaper)?;
         }
         let reaper = reaper.spawn().context("cannot start the reaper")?;
-        let run = RunDir { path, leases, user: user()?, reaper, keep: false };
+        let run = RunDir { path, leases, user: user()?, reaper, keep: false, _held: held };
         run.copy_programs(programs)?;
         for region in 0..regions {
             run.make(&run.region(region))?;
@@ -151,6 +156,11 @@ impl RunDir {
         self.keep = true;
     }
 
+    /// Whether they stay.
+    pub(super) fn keeps(&self) -> bool {
+        self.keep
+    }
+
     /// Creates a directory that belongs to the account the processes run as.
     pub fn make(&self, dir: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
@@ -173,27 +183,12 @@ impl RunDir {
 impl Drop for RunDir {
     fn drop(&mut self) {
         if self.keep {
-            let _ = fs::write(self.path.join(KEEP), "");
+            let _ = fs::write(self.path.join(reaper::KEEP), "");
         }
         // The end of its standard input is the reaper's signal.
         drop(self.reaper.stdin.take());
         let _ = self.reaper.wait();
     }
-}
-
-/// A file of this name in a run's directory tells the reaper to leave the files.
-const KEEP: &str = "keep";
-
-/// What `regent-chaos reap` does: waits until whoever started it has ended, by whatever death, then ends all that
-/// is left of the run.
-pub fn reap(run: &Path, leases: &Path) -> anyhow::Result<()> {
-    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
-    ending::end_all(run)?;
-    let _ = fs::remove_dir_all(leases);
-    if !run.join(KEEP).exists() {
-        fs::remove_dir_all(run)?;
-    }
-    Ok(())
 }
 
 /// Whom to run as: nobody else, unless this is root.

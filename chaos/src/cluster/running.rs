@@ -1,6 +1,8 @@
 //! A region's node and agent: their files, their start, and whether they live.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::PipeWriter;
+use std::os::fd::OwnedFd;
 use std::process::Child;
 
 use anyhow::bail;
@@ -8,6 +10,14 @@ use anyhow::bail;
 use super::config::RegionConfig;
 use super::topology::REGIONS;
 use super::{Cluster, processes};
+
+/// Where a process's log goes.
+pub(super) enum Log {
+    /// To its file in the region's directory.
+    File,
+    /// Wherever that ends.
+    Pipe(PipeWriter),
+}
 
 /// What can be killed alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +54,27 @@ impl Cluster {
 
     /// Starts one of them, if it does not run.
     pub fn start_process(&mut self, region: usize, which: Process) -> anyhow::Result<()> {
+        self.start_logging(region, which, Log::File)
+    }
+
+    /// Starts again what has ended by itself, as whoever keeps services running does.
+    pub fn start_ended(&mut self, region: usize) -> anyhow::Result<()> {
+        for which in self.processes_of(region) {
+            if self.has_ended(region, *which)? {
+                self.kill_process(region, *which)?;
+                self.start_process(region, *which)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self, region: usize, which: Process) -> anyhow::Result<bool> {
+        let slot = &mut self.regions[region].processes[which as usize];
+        Ok(slot.as_mut().map(Child::try_wait).transpose()?.flatten().is_some())
+    }
+
+    pub(super) fn start_logging(&mut self, region: usize, which: Process, log: Log) -> anyhow::Result<()> {
         if self.regions[region].processes[which as usize].is_some() {
             return Ok(());
         }
@@ -54,8 +85,11 @@ impl Cluster {
         if let Some(shim) = &self.regions[region].shim {
             command.envs(shim.environment());
         }
-        let log = dir.join(format!("{name}.log"));
-        let started = processes::spawn_command(command, &dir, &log, self.run.user())?;
+        let output = match log {
+            Log::File => processes::append(&dir.join(format!("{name}.log")))?,
+            Log::Pipe(pipe) => File::from(OwnedFd::from(pipe)),
+        };
+        let started = processes::spawn_command(command, &dir, output, self.run.user())?;
         self.regions[region].processes[which as usize] = Some(started);
         Ok(())
     }
@@ -95,9 +129,11 @@ impl Cluster {
     pub(super) fn write_config(&self, region: usize) -> anyhow::Result<()> {
         let here = &self.regions[region];
         let (dir, lease_dir, gate) = (self.run.region(region), self.run.lease_dir(region), self.run.gate());
+        let durable = self.durable(region);
         let config = RegionConfig {
             region,
             dir: &dir,
+            durable: &durable,
             lease_dir: &lease_dir,
             gate: &gate,
             postgres_bin: &self.programs.postgres_bin,

@@ -16,8 +16,8 @@ use nix::unistd::Pid;
 use serde::Serialize;
 
 use crate::clock::now_ns;
+use crate::cluster::disk::Disk;
 use crate::cluster::{Cluster, processes};
-use disk::Disk;
 
 /// How often a crash loop looks for a postmaster to kill.
 const LOOP: Duration = Duration::from_millis(20);

@@ -1,11 +1,13 @@
 //! `regent-chaos live`: scenarios with real processes on a network of their own, each judged by what is recorded of it.
 //!
 //! [`choice`] says what is to be run, [`stage`] is the cluster from calm to calm, [`play`] runs one scenario and records it,
-//! [`strike`] makes its faults, [`report`] says how it went, [`tally`] how all went. What must hold is not here: [`crate::check`] judges the record.
+//! [`strike`] makes its faults, [`report`] says how it went, [`tally`] how all went.
+//! What must hold is not here: [`crate::check`] judges the record.
 
 pub mod choice;
 mod clients;
 mod files;
+mod lacks;
 pub mod list;
 mod play;
 mod report;
@@ -26,6 +28,7 @@ use crate::cluster::land::Land;
 use crate::record;
 pub use choice::Args;
 use choice::Run;
+use lacks::Lacks;
 use results::Results;
 use stage::Stage;
 use tally::Tally;
@@ -38,6 +41,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     files::allow_many();
     let mut all = Session { results: Results::create(args.keep)?, tally: Tally::default() };
     let begun = Instant::now();
+    let lacks = Lacks::of(&chosen);
+    let (chosen, cannot): (Vec<Run>, Vec<Run>) =
+        chosen.into_iter().partition(|run| lacks.why_not(&run.scenario).is_none());
+    cannot.iter().for_each(|run| {
+        all.skip(std::slice::from_ref(run), lacks.why_not(&run.scenario).unwrap_or_default())
+    });
     for group in choice::by_ground(chosen) {
         let trips = group[0].scenario.setting.round_trips()?;
         let land = match Land::start(trips, group[0].seed) {
@@ -100,11 +109,17 @@ impl Session {
         let mut stage: Option<Stage> = None;
         for run in runs {
             let run = run?;
-            let on = match stage.take() {
-                Some(stage) => stage,
-                None => Stage::build(land, &run.scenario.setting).await?,
+            let built = match stage.take() {
+                Some(stage) => Ok(stage),
+                None => Stage::build(land, &run.scenario.setting).await,
             };
-            stage = self.play_one(on, &run).await?;
+            match built {
+                Ok(on) => stage = self.play_one(on, &run).await?,
+                Err(error) => {
+                    report::failed(&run, &error, None);
+                    self.tally.fail(&run, &format!("{error:#}"));
+                }
+            }
         }
         Ok(())
     }
@@ -128,7 +143,7 @@ impl Session {
             Err(error) => {
                 stage.keep_files();
                 self.results.end(&dir, false)?;
-                report::failed(run, &error, &dir);
+                report::failed(run, &error, Some(&dir));
                 self.tally.fail(run, &format!("{error:#}"));
                 Ok(None)
             }

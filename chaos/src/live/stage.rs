@@ -36,7 +36,10 @@ impl Stage {
     /// Starts a cluster.
     pub async fn build(land: &Arc<Land>, setting: &Setting) -> anyhow::Result<Stage> {
         let mut options = Options::on(land);
-        (options.instances, options.shim) = (setting.instances, setting.shim);
+        (options.instances, options.shim, options.ttl) = (setting.instances, setting.shim, setting.ttl);
+        if setting.disks {
+            options.disks = (0..setting.regions).collect();
+        }
         let (cluster, account) = setup::start_with(options).await?;
         Ok(Stage { cluster, account, links: Change::default(), mode: Mode::Async })
     }

@@ -1,5 +1,6 @@
-//! The simulated world as a level: seeds of the profiles in turn, until a theorem is broken.
+//! The simulated world as two levels: the first seeds of the profiles in turn, until a theorem is broken, and the others.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,6 +9,9 @@ use regent_world::{Profile, Theorem, run};
 
 use super::levels::{Broke, Caught, Level};
 
+/// Seeds of each profile that are tried before the levels that know the rules are asked.
+const FIRST_SEEDS: u64 = 8;
+
 /// Seeds of each profile that are tried before a mutant counts as not noticed.
 const SEEDS: u64 = 40;
 
@@ -15,11 +19,26 @@ const SEEDS: u64 = 40;
 const AIMED_SEEDS: u64 = 400;
 
 /// See above.
-pub struct Worlds;
+pub struct Worlds {
+    name: &'static str,
+    seeds: Range<u64>,
+}
+
+impl Worlds {
+    /// Few worlds, which most mutants that break a theorem do not survive.
+    pub fn first() -> Worlds {
+        Worlds { name: "world", seeds: 0..FIRST_SEEDS }
+    }
+
+    /// The others, in which a rare order of events has to be met.
+    pub fn others() -> Worlds {
+        Worlds { name: "worlds", seeds: FIRST_SEEDS..SEEDS }
+    }
+}
 
 impl Level for Worlds {
     fn name(&self) -> &'static str {
-        "world"
+        self.name
     }
 
     fn catch(&self, mutant: Option<Mutant>) -> anyhow::Result<Option<Caught>> {
@@ -27,8 +46,11 @@ impl Level for Worlds {
         let profiles =
             ["small", "sync", "quorum", "bounded", "swarm", "leaderless", "calm", "isolation", "failover"];
         let profiles: Vec<Profile> = profiles.into_iter().filter_map(Profile::named).collect();
-        let worlds: Vec<(Profile, u64)> =
-            (0..SEEDS).flat_map(|seed| profiles.iter().map(move |profile| (profile.clone(), seed))).collect();
+        let worlds: Vec<(Profile, u64)> = self
+            .seeds
+            .clone()
+            .flat_map(|seed| profiles.iter().map(move |profile| (profile.clone(), seed)))
+            .collect();
         Ok(search(mutant, &worlds, |broke| broke != Broke::Panic))
     }
 }

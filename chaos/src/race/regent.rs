@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use nix::sys::signal::Signal;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
@@ -15,7 +14,7 @@ use crate::cluster::admin::{Admin, View};
 use crate::cluster::land::Land;
 use crate::cluster::run_dir::Programs;
 use crate::cluster::ways::Ways;
-use crate::cluster::{Cluster, Options, Process, processes};
+use crate::cluster::{Cluster, Options, Process, Victim};
 use crate::demo::setup;
 
 /// See the module.
@@ -29,7 +28,7 @@ impl Regent {
         let cluster = Cluster::start_with(Programs::find()?, Options::on(land))?;
         let admin = Admin::of(&cluster)?;
         crate::cluster::admin::insist("creating the group", super::wait::LIMIT, async || {
-            admin.create_group().await
+            admin.create_group(None).await
         })
         .await?;
         Ok(Regent { cluster })
@@ -69,10 +68,10 @@ impl Contestant for Regent {
     fn strike(&mut self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Region | Fault::RegionAlone => drop(self.cluster.kill_region(HOME)?),
-            Fault::Frozen => drop(self.cluster.freeze_region(HOME)?),
+            Fault::Frozen => drop(self.cluster.freeze(HOME, Victim::Region)?),
             Fault::Agent => drop(self.cluster.kill_process(HOME, Process::Agent)?),
             Fault::Cut => self.cluster.cut(&Ways::Around(HOME))?,
-            Fault::Hung => drop(processes::signal_all_under(&self.cluster.data_dir(HOME), Signal::SIGSTOP)?),
+            Fault::Hung => drop(self.cluster.freeze(HOME, Victim::Postgres)?),
             Fault::Switchover => {
                 let heir = self.view()?.heir.context("a whole group has an heir")?;
                 wait(Admin::of(&self.cluster)?.switchover(heir))?;
@@ -84,10 +83,9 @@ impl Contestant for Regent {
     fn undo(&mut self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Region | Fault::RegionAlone => self.cluster.restore_region(HOME)?,
-            Fault::Frozen => self.cluster.thaw_region(HOME)?,
+            Fault::Frozen | Fault::Hung => self.cluster.thaw(HOME)?,
             Fault::Agent => self.cluster.start_processes(HOME)?,
             Fault::Cut => self.cluster.heal(&Ways::Around(HOME))?,
-            Fault::Hung => drop(processes::signal_all_under(&self.cluster.data_dir(HOME), Signal::SIGCONT)?),
             Fault::Switchover => {}
         }
         Ok(())

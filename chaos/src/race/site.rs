@@ -101,7 +101,12 @@ impl Site {
         let log = self.dir(region).join(format!("{name}.log"));
         // Those that were killed meanwhile.
         self.children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        self.children.push(processes::spawn_command(command, &dir, &log, self.run.user())?);
+        self.children.push(processes::spawn_command(
+            command,
+            &dir,
+            processes::append(&log)?,
+            self.run.user(),
+        )?);
         Ok(())
     }
 

@@ -12,23 +12,40 @@ pub enum Kind {
     KillRegion,
     KillPostgres,
     KillPostmaster,
+    KillBackend,
     KillAgent,
     KillNode,
     FreezeRegion,
     FreezePostmaster,
+    FreezeBackend,
     FreezeBackends,
     FreezeAgent,
     FreezeNode,
     Restart,
+    ClockAhead,
+    ClockBehind,
     ClocksStop,
     Cut,
     Link,
     Flap,
+    Reset,
+    PowerCut,
+    FreezeDisk,
+    FillDisk,
+    FailDisk,
+    SlowDisk,
+    WipeNode,
+    FlipBit,
+    TearTail,
     FreezePostgres,
     CrashLoop,
     PauseReplay,
     TransferLeader,
     Switchover,
+    Starve,
+    LimitMemory,
+    NoDescriptors,
+    BlockLogs,
     Watchers,
     SilentWatchers,
     SlowSenders,
@@ -58,6 +75,10 @@ pub enum Needs {
     Nothing,
     /// Every process under the shim of its region.
     Shim,
+    /// A disk of its own in every region.
+    Disk,
+    /// Control groups that this user may make.
+    Groups,
 }
 
 /// Which processes of a struck region can say nothing while it goes on: their audit files end there, whatever they were doing.
@@ -130,23 +151,33 @@ impl Row {
 
 /// All of them.
 pub const TABLE: &[Row] = {
-    use Class::{Clock, Coordinator, Interface, Network, Postgres, Process};
+    use Class::{Clock, Coordinator, Disk, Interface, Network, Postgres, Process, Resources};
     &[
         row(Process, Kind::KillRegion, "kill-region", "region lost: links cut, everything killed")
             .lasting()
             .muting(Mutes::Both),
         row(Process, Kind::KillPostgres, "kill-postgres", "Postgres killed"),
         row(Process, Kind::KillPostmaster, "kill-postmaster", "postmaster killed"),
+        row(Process, Kind::KillBackend, "kill-backend", "one backend killed"),
         row(Process, Kind::KillAgent, "kill-agent", "agent killed").lasting().muting(Mutes::Agent),
         row(Process, Kind::KillNode, "kill-node", "node killed").lasting().muting(Mutes::Node),
         row(Process, Kind::FreezeRegion, "freeze-region", "every process stopped")
             .lasting()
             .muting(Mutes::Both),
         row(Process, Kind::FreezePostmaster, "freeze-postmaster", "postmaster stopped").lasting(),
+        row(Process, Kind::FreezeBackend, "freeze-backend", "one backend stopped").lasting(),
         row(Process, Kind::FreezeBackends, "freeze-backends", "every backend stopped").lasting(),
         row(Process, Kind::FreezeAgent, "freeze-agent", "agent stopped").lasting().muting(Mutes::Agent),
         row(Process, Kind::FreezeNode, "freeze-node", "node stopped").lasting().muting(Mutes::Node),
         row(Process, Kind::Restart, "restart", "node and agent ended and started"),
+        row(Clock, Kind::ClockAhead, "clock-ahead", "wall clock ahead")
+            .wanting(Wants::By)
+            .lasting()
+            .needing(Needs::Shim),
+        row(Clock, Kind::ClockBehind, "clock-behind", "wall clock behind")
+            .wanting(Wants::By)
+            .lasting()
+            .needing(Needs::Shim),
         row(Clock, Kind::ClocksStop, "clocks-stop", "all clocks stand still")
             .lasting()
             .muting(Mutes::Both)
@@ -154,12 +185,41 @@ pub const TABLE: &[Row] = {
         row(Network, Kind::Cut, "cut", "nothing passes").lasting(),
         row(Network, Kind::Link, "link", "links").wanting(Wants::Link).lasting(),
         row(Network, Kind::Flap, "flap", "cut and healed in turn").wanting(Wants::By).lasting(),
+        row(Network, Kind::Reset, "reset", "every connection with other regions reset"),
+        row(Disk, Kind::PowerCut, "power-cut", "power lost, with what is not flushed")
+            .lasting()
+            .muting(Mutes::Both)
+            .needing(Needs::Disk),
+        row(Disk, Kind::FreezeDisk, "freeze-disk", "disk takes no write").lasting().needing(Needs::Disk),
+        row(Disk, Kind::FillDisk, "fill-disk", "disk full").lasting().needing(Needs::Disk),
+        row(Disk, Kind::FailDisk, "fail-disk", "flushes fail, once for each file")
+            .lasting()
+            .needing(Needs::Disk),
+        row(Disk, Kind::SlowDisk, "slow-disk", "every flush of Postgres slower")
+            .wanting(Wants::By)
+            .lasting()
+            .needing(Needs::Shim),
+        row(Disk, Kind::WipeNode, "wipe-node", "node comes back without its files").lasting(),
+        row(Disk, Kind::FlipBit, "flip-bit", "node comes back with a bit turned in its files").lasting(),
+        row(Disk, Kind::TearTail, "tear-tail", "node comes back without the last 4 KiB of its files")
+            .lasting(),
         row(Postgres, Kind::FreezePostgres, "freeze-postgres", "Postgres accepts and never answers")
             .lasting(),
         row(Postgres, Kind::CrashLoop, "crash-loop", "Postgres killed whenever it starts").lasting(),
         row(Postgres, Kind::PauseReplay, "pause-replay", "replay paused").lasting(),
         row(Coordinator, Kind::TransferLeader, "transfer-leader", "Raft leadership moved there"),
         row(Coordinator, Kind::Switchover, "switchover", "primary moved there on purpose"),
+        row(Resources, Kind::Starve, "starve", "% of one processor for all")
+            .wanting(Wants::Count)
+            .lasting()
+            .needing(Needs::Groups),
+        row(Resources, Kind::LimitMemory, "limit-memory", "MiB of memory for all beside what they have")
+            .wanting(Wants::Count)
+            .lasting()
+            .needing(Needs::Groups),
+        row(Resources, Kind::NoDescriptors, "no-descriptors", "node and agent can open nothing more")
+            .lasting(),
+        row(Resources, Kind::BlockLogs, "block-logs", "nobody reads the logs of node and agent").lasting(),
         row(Interface, Kind::Watchers, "watchers", "watchers come at once, again and again")
             .wanting(Wants::Count)
             .lasting(),

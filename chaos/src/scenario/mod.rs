@@ -30,8 +30,10 @@ pub enum Class {
     Process,
     Clock,
     Network,
+    Disk,
     Postgres,
     Coordinator,
+    Resources,
     Interface,
 }
 
@@ -88,12 +90,16 @@ pub struct Setting {
     pub instances: usize,
     /// Round trips by pair, in milliseconds; the same for all when there is one.
     pub round_trips_ms: Vec<u64>,
+    /// How long a promise lasts, if not as long as usual: longer than the longest round trip, or there is no primary.
+    pub ttl: Option<Duration>,
     /// When commits are acknowledged.
     pub mode: Mode,
     /// What every link is like beside its delay, all the time.
     pub links: Change,
     /// Whether what processes are told of clocks and flushes can be false.
     pub shim: bool,
+    /// Whether each region has a disk of its own, with all on it that must not be forgotten.
+    pub disks: bool,
 }
 
 impl Default for Setting {
@@ -102,9 +108,11 @@ impl Default for Setting {
             regions: 3,
             instances: 3,
             round_trips_ms: vec![60, 80, 140],
+            ttl: None,
             mode: Mode::Async,
             links: Change::default(),
             shim: false,
+            disks: false,
         }
     }
 }
@@ -172,13 +180,15 @@ impl Display for Promotions {
 
 impl Class {
     /// All of them, with their files.
-    pub const ALL: [(Class, &str, &str); 7] = [
+    pub const ALL: [(Class, &str, &str); 9] = [
         (Class::Calm, "calm", include_str!("../../scenarios/calm.toml")),
         (Class::Process, "process", include_str!("../../scenarios/process.toml")),
         (Class::Clock, "clock", include_str!("../../scenarios/clock.toml")),
         (Class::Network, "network", include_str!("../../scenarios/network.toml")),
+        (Class::Disk, "disk", include_str!("../../scenarios/disk.toml")),
         (Class::Postgres, "postgres", include_str!("../../scenarios/postgres.toml")),
         (Class::Coordinator, "coordinator", include_str!("../../scenarios/coordinator.toml")),
+        (Class::Resources, "resources", include_str!("../../scenarios/resources.toml")),
         (Class::Interface, "interface", include_str!("../../scenarios/interface.toml")),
     ];
 }
@@ -191,6 +201,11 @@ impl Display for Class {
 }
 
 impl Scenario {
+    /// Whether one of its faults needs that.
+    pub fn needs(&self, what: fault::Needs) -> bool {
+        self.schedule.iter().any(|planned| planned.fault.row().needs == what)
+    }
+
     /// When the last fault begins or, as far as it is known, ends; no earlier than [`Scenario::lasts`].
     pub fn planned_for(&self) -> Duration {
         let end = |planned: &Planned| match planned.ends {

@@ -44,6 +44,7 @@ struct Entry {
     regions: Option<usize>,
     instances: Option<usize>,
     round_trips_ms: Option<Vec<u64>>,
+    ttl: Option<String>,
     mode: Option<String>,
     #[serde(default)]
     links: Change,
@@ -140,10 +141,11 @@ impl Entry {
             let expected = "async, or who confirms: sync 1, quorum 1, bounded 100ms";
             ("mode", Wrong::new(expected, mode))
         })?;
-        let needs_shim =
-            |entry: &FaultEntry| fault::named(&entry.what).is_some_and(|row| row.needs == Needs::Shim);
-        let shim = self.fault.iter().any(needs_shim);
-        Ok(Setting { regions, instances, round_trips_ms, mode, links: self.links, shim })
+        let rows = || self.fault.iter().filter_map(|entry| fault::named(&entry.what));
+        let needs = |what: Needs| rows().any(|row| row.needs == what);
+        let (shim, disks) = (needs(Needs::Shim), needs(Needs::Disk));
+        let ttl = self.ttl.as_deref().map(duration).transpose().map_err(|wrong| ("ttl", wrong))?;
+        Ok(Setting { regions, instances, round_trips_ms, ttl, mode, links: self.links, shim, disks })
     }
 }
 
@@ -295,6 +297,7 @@ mod tests {
                 "clients = [\"ghosts\"]",
                 "unknown variant `ghosts`, expected one of `stubborn`",
             ),
+            ("mode = \"sync 1\"", "ttl = \"long\"", "lost, ttl: expected a time of at most 1h"),
             ("mode = \"sync 1\"", "regions = 9", "lost, regions: expected 3 to 5, got `9`"),
             (
                 "mode = \"sync 1\"",

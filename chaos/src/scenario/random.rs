@@ -61,10 +61,12 @@ pub fn draw(seed: u64) -> Scenario {
     }
 }
 
-/// Faults that can be laid over any others. Who brings thousands needs the machine for itself, and votes of old epochs need
-/// an epoch that is over.
+/// Faults that can be laid over any others. Who brings thousands needs the machine for itself, votes of old epochs need an
+/// epoch that is over, and what is done to a process or to its files needs one that nothing else has ended.
 fn drawn(row: &Row) -> bool {
-    row.needs == Needs::Nothing && !matches!(row.kind, Kind::Watchers | Kind::Replay)
+    row.needs == Needs::Nothing
+        && !matches!(row.class, Class::Disk | Class::Resources)
+        && !matches!(row.kind, Kind::Watchers | Kind::Replay)
 }
 
 fn planned(chance: &mut StdRng, rows: &[&Row]) -> Planned {

@@ -19,9 +19,12 @@ use nix::time::{ClockId, clock_gettime};
 use crate::clock::now_ns;
 
 const SOURCE: &str = include_str!("shim.c");
-/// Where the file holds what the clocks show when they stand still, and how much longer a flush takes.
+/// Where the file holds what the clocks show when they stand still, how much longer a flush takes, and how far the wall clock
+/// is ahead.
 const STANDS_AT: u64 = 0;
 const FLUSH_TAKES: u64 = 24;
+const AHEAD_BY: u64 = 32;
+const LENGTH: usize = 40;
 /// The clocks in the order of the file.
 const CLOCKS: [ClockId; 3] = [ClockId::CLOCK_REALTIME, ClockId::CLOCK_MONOTONIC, ClockId::CLOCK_BOOTTIME];
 /// They are told before they get there: a clock that went back would be another fault, which no kernel has.
@@ -55,7 +58,7 @@ impl Shim {
     /// The truth, at first.
     pub fn new(library: &Library, path: PathBuf) -> anyhow::Result<Shim> {
         let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        file.write_all_at(&[0; 32], 0)?;
+        file.write_all_at(&[0; LENGTH], 0)?;
         Ok(Shim { library: library.0.clone(), path, file })
     }
 
@@ -84,6 +87,13 @@ impl Shim {
     /// Each flush of Postgres' log takes that much longer from now on.
     pub fn slow_flushes(&self, by: Duration) -> anyhow::Result<()> {
         self.tell(FLUSH_TAKES, &[u64::try_from(by.as_nanos())?])
+    }
+
+    /// The wall clock is so far ahead of the true one from now on, or behind it; the others go on as they are.
+    pub fn shift_wall_clock(&self, ahead_ms: i64) -> anyhow::Result<()> {
+        let ahead_ns =
+            ahead_ms.checked_mul(1_000_000).context("a wall clock within some centuries is wanted")?;
+        self.tell(AHEAD_BY, &[ahead_ns.cast_unsigned()])
     }
 
     /// Each number at once: a mapping of the file shows all of it or nothing.
@@ -146,5 +156,20 @@ mod tests {
         assert!((0..100).all(|_| clock.ask() == stopped), "it goes on after {stopped}");
         shim.start_clocks().unwrap();
         assert!(clock.ask() > stopped);
+    }
+
+    #[test]
+    fn a_wall_clock_is_ahead_or_behind_and_then_right_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let shim = Shim::new(&Library::compile(dir.path()).unwrap(), dir.path().join("shim")).unwrap();
+        let mut clock = Clock::under(&shim);
+        let true_s = || Duration::from(clock_gettime(ClockId::CLOCK_REALTIME).unwrap()).as_secs_f64();
+        for hours in [1, -1, 0] {
+            shim.shift_wall_clock(hours * 3_600_000).unwrap();
+            let ahead = clock.ask() - true_s();
+            // It is asked before the true one, and rounded.
+            let off = ahead - hours as f64 * 3600.0;
+            assert!(off < 0.001 && off > -600.0, "{ahead} s ahead, expected {hours} h");
+        }
     }
 }

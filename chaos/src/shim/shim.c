@@ -1,8 +1,9 @@
 /*
  * Loaded into the processes of one region by LD_PRELOAD: their clock can be made
- * to stand still while they run on, and their Postgres' disk to be slow.
+ * to stand still while they run on, or to be wrong, and their Postgres' disk to
+ * be slow.
  *
- * A tool of the tests, driven by a file of four numbers that the harness writes
+ * A tool of the tests, driven by a file of five numbers that the harness writes
  * (see mod.rs).  Whoever has no such file is told the truth.  A wait in the
  * kernel (poll, sleep) goes by the kernel's own clock, and ends in time.
  */
@@ -31,6 +32,8 @@ struct lies
 	int64_t		boot_stands_at_ns;
 	/* How long each fdatasync of a Postgres takes longer. */
 	int64_t		flush_takes_ns;
+	/* How far the wall clock is ahead of the true one. */
+	int64_t		real_ahead_ns;
 };
 
 static const struct lies *lies = NULL;
@@ -83,6 +86,14 @@ clock_gettime(clockid_t clock, struct timespec *time)
 	{
 		time->tv_sec = stands_at / SECOND;
 		time->tv_nsec = stands_at % SECOND;
+	}
+	if (failed == 0 && lies != NULL && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+	{
+		int64_t		shown = time->tv_sec * SECOND + time->tv_nsec +
+			__atomic_load_n(&lies->real_ahead_ns, __ATOMIC_ACQUIRE);
+
+		time->tv_sec = shown / SECOND;
+		time->tv_nsec = shown % SECOND;
 	}
 	return failed;
 }

@@ -195,6 +195,11 @@ impl Drop for Wan {
     }
 }
 
+/// Removes what networks of runs that were killed have left, and says what that was.
+pub fn sweep() -> Vec<String> {
+    Names::lock().as_ref().map(Names::sweep).unwrap_or_default()
+}
+
 /// Of this network alone, as long as this process lives.
 fn run_id() -> String {
     static NETWORKS: AtomicU32 = AtomicU32::new(0);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use regent_chaos::cluster::Victim;
 
 use super::stage::{HOME, play};
 
@@ -13,14 +14,14 @@ fn a_frozen_primary_never_acknowledges_again() {
     play(async |stage| {
         let writing = stage.start_writing().await?;
         let timeline = stage.history.newest_timeline();
-        stage.cluster.freeze_region(HOME)?;
+        stage.cluster.freeze(HOME, Victim::Region)?;
         let thaw = tokio::time::Instant::now() + FROZEN;
         stage.successor(timeline).await?;
         let log = stage.keep_log(HOME)?;
         stage.account_for(timeline, &log)?;
         tokio::time::sleep_until(thaw).await;
         // From here on its client, whose statements wait in its sockets, hears from it again: S1 says what it may hear.
-        stage.cluster.thaw_region(HOME)?;
+        stage.cluster.thaw(HOME)?;
         let after = stage.judge(writing).await?;
         ensure!(after.primary != Some(HOME), "{after:?}");
         Ok(())

@@ -2,9 +2,10 @@
 //! when it is well. One that is merely slow is not.
 
 use anyhow::ensure;
+use regent_chaos::cluster::disk::Disk;
 use regent_chaos::cluster::topology::GROUP;
 use regent_chaos::demo::fault::bring_home;
-use regent_chaos::gray::disk::Disk;
+use regent_chaos::gray::disk;
 use regent_chaos::gray::{self, Kind, load};
 
 use super::stage::{HOME, LONG, Stage, play};
@@ -28,7 +29,7 @@ fn a_frozen_disk_and_a_full_one_end_in_a_promotion() {
         return eprintln!("skipped: {why}");
     }
     play(async |stage| {
-        let mut disk = Some(Disk::under(&mut stage.cluster, OTHER, false)?);
+        let mut disk = Some(disk::under(&mut stage.cluster, OTHER, false)?);
         for kind in [Kind::DiskFrozen, Kind::DiskFull] {
             disk = is_replaced(stage, kind, OTHER, disk).await?;
         }
@@ -42,7 +43,7 @@ fn a_frozen_disk_that_silences_the_agent_as_well_ends_in_a_promotion() {
         return eprintln!("skipped: {why}");
     }
     play(async |stage| {
-        let disk = Disk::under(&mut stage.cluster, OTHER, true)?;
+        let disk = disk::under(&mut stage.cluster, OTHER, true)?;
         let disk = is_replaced(stage, Kind::AllFrozen, OTHER, Some(disk)).await?;
         give_back(stage, disk).await
     });
@@ -51,7 +52,7 @@ fn a_frozen_disk_that_silences_the_agent_as_well_ends_in_a_promotion() {
 async fn give_back(stage: &mut Stage, disk: Option<Disk>) -> anyhow::Result<()> {
     bring_home(&mut stage.cluster, HOME, LONG).await?;
     stage.whole().await?;
-    disk.map_or(Ok(()), |disk| disk.back(&mut stage.cluster, OTHER))?;
+    disk.map_or(Ok(()), |disk| disk::back(disk, &mut stage.cluster, OTHER))?;
     stage.whole().await.map(drop)
 }
 

@@ -94,6 +94,7 @@ impl World {
             said_open: false,
             receives: None,
             probing: None,
+            probe_due: 0,
             asks: None,
             kept: Default::default(),
         });

@@ -51,6 +51,8 @@ pub struct Host {
     pub receives: Option<(Branch, u64)>,
     /// When the write probe that is under way began, by the world's time.
     pub probing: Option<u64>,
+    /// When the next one is to begin.
+    pub probe_due: u64,
     /// Whom its agent asks how far it has flushed.
     pub asks: Option<HostId>,
     /// Timeline and end of each tail of the log that its agent made durable that it has kept.

@@ -7,7 +7,7 @@ use crate::world::{Mail, World};
 use regent_core::agent::{PROBE_TIMEOUT, Probe};
 use regent_core::message::Role;
 
-/// How often a probe begins.
+/// How often a probe begins, unless the one before it takes longer.
 const EVERY: u64 = 500 * MS;
 /// How often one that is under way is looked at: when Postgres is looked at as well.
 const LOOK: u64 = 50 * MS;
@@ -35,8 +35,9 @@ impl World {
             let began = host.clock.read(began);
             self.mail_host(who, Mail::Probed(began, probe));
         }
-        if now.is_multiple_of(EVERY) {
-            self.hosts[who].probing.get_or_insert(now);
+        let host = &mut self.hosts[who];
+        if host.probing.is_none() && now >= host.probe_due {
+            (host.probing, host.probe_due) = (Some(now), now + EVERY);
         }
     }
 

@@ -1,11 +1,9 @@
 //! The write probes beside a primary: one at a time, the end of each sent as `Event::Probed`. One that hangs is waited for:
-//! what its silence means, the core decides. Each commit is a probe of its own: what it proves counts from its own
-//! beginning, so a Postgres is slow only when one commit is, not when two in a row are.
+//! what its silence means, the core decides.
 
 use super::now;
-use crate::postgres::{PostgresError, Probed, Server};
+use crate::postgres::{Probed, Server};
 use regent_core::agent::{Event, Probe};
-use regent_core::time::Time;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -30,35 +28,16 @@ pub(super) fn feel(
                 continue;
             }
             let next = Instant::now() + every;
-            let mut began = now();
-            let kept = server.probe_kept(&mut line).await;
-            let went_wrong = matches!(kept, Some(Err(_)));
-            if !tell(&events, began, kept).await {
+            let began = now();
+            let probe = match server.probe(&mut line).await {
+                Ok(Probed::Committed) => Probe::Committed,
+                Ok(Probed::Barred) => Probe::Barred,
+                Err(error) => Probe::Failed(error.to_string()),
+            };
+            if events.send(Event::Probed { began, probe }).await.is_err() {
                 return;
-            }
-            if !went_wrong {
-                began = now();
-                let new = server.probe_new(&mut line).await;
-                if !tell(&events, began, new).await {
-                    return;
-                }
             }
             tokio::time::sleep_until(next).await;
         }
     });
-}
-
-/// Whether anybody listens still.
-async fn tell(
-    events: &mpsc::Sender<Event>,
-    began: Time,
-    probed: Option<Result<Probed, PostgresError>>,
-) -> bool {
-    let probe = match probed {
-        None => return !events.is_closed(),
-        Some(Ok(Probed::Committed)) => Probe::Committed,
-        Some(Ok(Probed::Barred)) => Probe::Barred,
-        Some(Err(error)) => Probe::Failed(error.to_string()),
-    };
-    events.send(Event::Probed { began, probe }).await.is_ok()
 }

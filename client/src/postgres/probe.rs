@@ -1,7 +1,8 @@
 //! A write probe: commits of the agent's own that reach the disk, to learn whether the server still works.
 //!
-//! They go in turn over the connection that the last one made, and over a new one, which the next one will use: so they
-//! notice backends that hang as well as a postmaster that takes nobody in. Each flushes WAL, whatever `synchronous_commit`
+//! One goes over the connection that the last probe made, and one over a new connection, which the next probe will use: so it
+//! notices backends that hang as well as a postmaster that takes nobody in. Both at once: a probe that waited for one after the
+//! other would take twice as long on a slow disk, and one that was content with either would hang half a probe later. Each flushes WAL, whatever `synchronous_commit`
 //! says, but waits for no standby. And it writes a small temporary file: a full disk refuses that at once, and a commit
 //! only when the WAL needs its next segment.
 //!
@@ -61,34 +62,34 @@ impl Server {
         }
     }
 
-    /// Probes over the connection that is kept, and lets go of one on which something went wrong. `None` without one, also
-    /// when somebody has just ended it: a new one says whether that was all. Waits for as long as the server does not answer.
-    pub async fn probe_kept(&self, kept: &mut Option<ProbeLine>) -> Option<Result<Probed, PostgresError>> {
-        let line = kept.take()?;
-        match line.commit().await {
-            Ok(()) => *kept = Some(line),
-            Err(_) if line.client.is_closed() => return None,
-            Err(error) => return Some(self.came_to(Err(error))),
+    /// Probes over the connection that is kept and over a new one, which takes its place. Waits for as long as the server does
+    /// not answer on either.
+    ///
+    /// Who has just ended the kept connection, and clients that have taken every place for a new one, say nothing about the
+    /// server, as long as it answers on the other.
+    pub async fn probe(&self, kept: &mut Option<ProbeLine>) -> Result<Probed, PostgresError> {
+        let (old, new) = tokio::join!(committed(kept.take()), self.new_line());
+        let old = match old {
+            Some((line, Err(_))) if line.client.is_closed() => None,
+            Some((_, Err(error))) => return self.came_to(Err(error)),
+            Some((line, Ok(()))) => Some(line),
+            None => None,
+        };
+        match new {
+            Ok(line) => *kept = Some(line),
+            Err(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) && old.is_some() => {
+                *kept = old
+            }
+            Err(error) => return self.came_to(Err(error)),
         }
-        Some(Ok(Probed::Committed))
+        Ok(Probed::Committed)
     }
 
-    /// Probes over a new connection, which takes the place of the one that is kept. `None` when clients have taken every
-    /// place, and the one that is kept stays: it was answered. Waits for as long as the server does not answer.
-    pub async fn probe_new(&self, kept: &mut Option<ProbeLine>) -> Option<Result<Probed, PostgresError>> {
-        let line = match session::dial(&self.settings).await {
-            Ok((client, driver)) => ProbeLine { client, driver },
-            Err(error) if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) && kept.is_some() => {
-                return None;
-            }
-            Err(error) => return Some(self.came_to(Err(error))),
-        };
-        *kept = None;
-        let committed = line.commit().await;
-        if committed.is_ok() {
-            *kept = Some(line);
-        }
-        Some(self.came_to(committed))
+    /// A new connection over which something was committed.
+    async fn new_line(&self) -> Result<ProbeLine, Error> {
+        let (client, driver) = session::dial(&self.settings).await?;
+        let line = ProbeLine { client, driver };
+        line.commit().await.map(|()| line)
     }
 
     fn came_to(&self, committed: Result<(), Error>) -> Result<Probed, PostgresError> {
@@ -98,4 +99,11 @@ impl Server {
             Err(error) => Err(session::failed(&self.settings, &error)),
         }
     }
+}
+
+/// What a commit over that connection came to.
+async fn committed(line: Option<ProbeLine>) -> Option<(ProbeLine, Result<(), Error>)> {
+    let line = line?;
+    let committed = line.commit().await;
+    Some((line, committed))
 }

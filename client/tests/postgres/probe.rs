@@ -22,27 +22,14 @@ fn signal(pids: &[i32], signal: Signal) {
     }
 }
 
-/// As the agent does: over the connection that is kept, and over a new one unless that has failed.
-async fn probe(server: &Server, line: &mut Option<ProbeLine>) -> Result<Probed, PostgresError> {
-    let kept = server.probe_kept(line).await;
-    if let Some(Err(error)) = kept {
-        return Err(error);
-    }
-    server
-        .probe_new(line)
-        .await
-        .or(kept)
-        .expect("without a connection that is kept, a new one says something")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_hangs_with_a_stopped_postmaster_and_with_stopped_backends() {
     let bench = Bench::new();
     let server = bench.primary("a").await;
     let mut line = None;
-    assert_eq!(probe(&server, &mut line).await.unwrap(), Probed::Committed);
+    assert_eq!(server.probe(&mut line).await.unwrap(), Probed::Committed);
     let flushed = server.observe().await.flushed;
-    assert_eq!(probe(&server, &mut line).await.unwrap(), Probed::Committed);
+    assert_eq!(server.probe(&mut line).await.unwrap(), Probed::Committed);
     assert!(server.observe().await.flushed > flushed, "nothing was flushed");
 
     let postmaster = server.observe().await.pid.unwrap();
@@ -50,14 +37,14 @@ async fn a_probe_hangs_with_a_stopped_postmaster_and_with_stopped_backends() {
     for of_postmaster in [true, false] {
         let stopped: Vec<i32> = all().filter(|pid| (*pid == postmaster) == of_postmaster).collect();
         signal(&stopped, Signal::SIGSTOP);
-        let mut probe = std::pin::pin!(probe(&server, &mut line));
+        let mut probe = std::pin::pin!(server.probe(&mut line));
         let early = tokio::time::timeout(A_WHILE, &mut probe).await;
         signal(&stopped, Signal::SIGCONT);
         assert!(early.is_err(), "{stopped:?} were stopped, and it said {early:?}");
         assert_eq!(probe.await.unwrap(), Probed::Committed);
     }
     server.stop(Mode::Immediate, PATIENCE).await.unwrap();
-    assert!(probe(&server, &mut line).await.is_err());
+    assert!(server.probe(&mut line).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,11 +63,11 @@ async fn a_probe_does_not_mind_clients_that_took_every_place_nor_one_who_ended_i
     while let Ok((guest, connection)) = config.connect(tokio_postgres::NoTls).await {
         guests.push((guest, tokio::spawn(connection)));
     }
-    assert_eq!(probe(&server, &mut line).await.unwrap(), Probed::Committed);
+    assert_eq!(server.probe(&mut line).await.unwrap(), Probed::Committed);
 
     let end_all = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()";
     guests[0].0.batch_execute(end_all).await.unwrap();
     let line = tokio::sync::Mutex::new(line);
-    let commits = || async { matches!(probe(&server, &mut *line.lock().await).await, Ok(Probed::Committed)) };
+    let commits = || async { matches!(server.probe(&mut *line.lock().await).await, Ok(Probed::Committed)) };
     until("it commits again", commits).await;
 }

@@ -2,5 +2,10 @@
 //!
 //! Each fault does what its name says or says why it cannot; none waits for what Regent makes of it.
 
+pub mod clock;
+pub mod disk;
 pub mod network;
 pub mod process;
+pub mod resources;
+mod store;
+pub mod victim;

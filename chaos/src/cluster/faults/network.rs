@@ -23,6 +23,11 @@ impl Cluster {
         self.ground.change(ways, change)
     }
 
+    /// Ends every connection that a region has with others by a reset. Not over relays.
+    pub fn reset_connections(&self, region: usize) -> anyhow::Result<()> {
+        self.ground.reset(region)
+    }
+
     /// Cuts a region's agent and node off from all other nodes; Postgres' own links stay. Over relays alone: on a network of
     /// its own a link knows nothing of who sends.
     pub fn cut_nodes(&self, region: usize) -> anyhow::Result<()> {

@@ -36,6 +36,9 @@ impl Cluster {
         // What a reboot does to a tmpfs.
         fs::remove_dir_all(self.run.lease_dir(region))?;
         self.run.make(&self.run.lease_dir(region))?;
+        if let Some(disk) = &self.regions[region].disk {
+            disk.plug_in()?;
+        }
         self.ground.restore(region)?;
         self.regions[region].lost = false;
         self.start_processes(region)
@@ -61,17 +64,5 @@ impl Cluster {
         let mut child = slot.take().with_context(|| format!("{} is not running", which.names().0))?;
         kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM)?;
         Ok(child.wait()?)
-    }
-
-    /// Stops every process of a region in its tracks; they live, and know nothing of it.
-    pub fn freeze_region(&mut self, region: usize) -> anyhow::Result<Loss> {
-        let at_ns = now_ns();
-        let processes = processes::signal_all_under(&self.run.region(region), Signal::SIGSTOP)?;
-        Ok(Loss { at_ns, processes })
-    }
-
-    /// Lets a frozen region go on.
-    pub fn thaw_region(&mut self, region: usize) -> anyhow::Result<()> {
-        processes::signal_all_under(&self.run.region(region), Signal::SIGCONT).map(drop)
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! A Postgres can be dead and look alive: its postmaster stopped, its backends hung, its disk frozen or full. All of them
 //! end the same way: nothing commits. So the shell commits something of its own again and again, and an office under
-//! which no such probe has succeeded for `timeout` is given up, as if Postgres had died; then it is stopped, and until it
-//! is, it is fit for no other office.
+//! which no such probe has succeeded for most of `timeout` is given up, as if Postgres had died; then it is stopped, and
+//! until it is, it is fit for no other office. The rest of `timeout` is for its heir: it is promoted when that is over.
 //!
 //! What separates slow from dead is that one number. A probe proves that commits reached the disk after it *began*, so
 //! the time since then counts, and not the time since it ended: what hung in between is seen as early as can be.
@@ -22,7 +22,7 @@ use crate::time::Time;
 use crate::vote::Reason;
 use std::time::Duration;
 
-/// For how long no probe may succeed, unless the agent is told otherwise.
+/// Within which time of its last commit a Postgres that hangs is replaced, unless the agent is told otherwise.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a write probe came to.
@@ -51,10 +51,16 @@ impl Pulse {
     pub fn new(now: Time) -> Pulse {
         Pulse { timeout: PROBE_TIMEOUT, last: now, complaint: String::new() }
     }
+
+    /// For how long no probe may succeed: an eighth less than the timeout, for a release has to reach the heir and a server
+    /// to leave recovery, about 200 ms over 140 ms of round trip.
+    fn patience(&self) -> Duration {
+        self.timeout - self.timeout / 8
+    }
 }
 
 impl Agent {
-    /// Sets for how long no probe may succeed, in place of [`PROBE_TIMEOUT`].
+    /// Sets within which time a Postgres that hangs is replaced, in place of [`PROBE_TIMEOUT`].
     pub fn set_probe_timeout(&mut self, timeout: Duration) {
         self.pulse.timeout = timeout;
     }
@@ -85,7 +91,7 @@ impl Agent {
         let heirs = self.group.as_ref().is_some_and(|group| !group.succession.is_empty());
         primary
             && heirs
-            && now >= self.pulse.last + self.pulse.timeout
+            && now >= self.pulse.last + self.pulse.patience()
             && !mutant::on(Mutant::HungKeepsOffice)
     }
 
@@ -102,8 +108,8 @@ impl Agent {
     pub(super) fn pulse_trouble(&self, other: &str) -> Option<String> {
         let because = if other.is_empty() { String::new() } else { format!(": {other}") };
         if self.hung() {
-            let timeout = self.pulse.timeout.as_millis();
-            return Some(format!("nothing was committed for {timeout} ms: it is being stopped{because}"));
+            let patience = self.pulse.patience().as_millis();
+            return Some(format!("nothing was committed for {patience} ms: it is being stopped{because}"));
         }
         let complains = self.office().is_some() && !self.pulse.complaint.is_empty();
         complains.then(|| format!("a write probe failed: {}{because}", self.pulse.complaint))
