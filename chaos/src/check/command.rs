@@ -48,8 +48,9 @@ pub fn print(judged: &Verdict) {
         let not_judged = finding.timed && judged.late.is_some() && !finding.holds();
         line(finding, not_judged);
     }
-    for why in judged.late.iter().chain(&judged.idle) {
-        println!("  {:<7} {why}", bold(judged.outcome.word()));
+    let late = judged.late.iter().map(|why| ("late", why));
+    for (word, why) in late.chain(judged.idle.iter().map(|why| ("idle", why))) {
+        println!("  {} {why}", bold(format!("{word:<7}")));
     }
 }
 

@@ -18,7 +18,7 @@ pub use command::{Args, print, run, write};
 pub use verdict::{Finding, Outcome, Verdict};
 
 use crate::askers;
-use crate::demo::figures::longest_silence;
+use crate::clock::ms_between;
 use crate::history::Outcome as Came;
 use crate::invariants::{epochs, heals, one_writable_primary, promoted_after_votes, promotions, worked};
 use crate::record::Record;
@@ -56,10 +56,22 @@ pub fn judge(record: &Record) -> Verdict {
     }
 }
 
-/// The longest silence of all clients together from the first fault on, until all were served again.
+/// The longest silence of all clients together from the first fault on, until all were served again; to the very end if they
+/// were not.
+pub fn gap(record: &Record) -> Option<(u64, u64)> {
+    let Record { run, end, writes, .. } = record;
+    let until = end.served_ns.unwrap_or(end.ended_ns);
+    let mut times: Vec<u64> = writes.iter().filter_map(|write| Some(write.receipt()?.at_ns)).collect();
+    times.sort_unstable();
+    let never = end.served_ns.is_none() && !times.is_empty();
+    times.extend(never.then_some(until));
+    let pairs = times.windows(2).map(|pair| (pair[0], pair[1]));
+    let counted = pairs.filter(|(_, to)| (run.schedule_ns..=until).contains(to));
+    counted.max_by_key(|(from, to)| to - from)
+}
+
 fn gap_ms(record: &Record) -> f64 {
-    let end = record.end.served_ns.unwrap_or(record.end.ended_ns);
-    longest_silence(&record.writes, None, record.run.schedule_ns..end)
+    gap(record).map_or(0.0, |(from, to)| ms_between(from, to))
 }
 
 fn one_writable(record: &Record) -> Finding {
@@ -140,7 +152,7 @@ fn moved(record: &Record) -> Finding {
     if expected.allow(number) {
         return Finding::in_time(NAME, words, Vec::new());
     }
-    let broken = vec![format!("{number} promotions, expected {expected}: {words}")];
+    let broken = vec![format!("promotions: {number}, expected {expected}: {words}")];
     match number < least {
         true => Finding::always(NAME, String::new(), broken),
         false => Finding::in_time(NAME, String::new(), broken),

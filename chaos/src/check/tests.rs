@@ -75,6 +75,14 @@ fn each_theorem_fails_for_a_record_that_breaks_it() {
 }
 
 #[test]
+fn a_silence_that_nothing_ended_counts_to_the_end() {
+    let mut record = good();
+    record.end.served_ns = None;
+    let last = record.writes.iter().filter_map(|write| Some(write.receipt()?.at_ns)).max().unwrap();
+    assert_eq!(gap(&record), Some((last, record.end.ended_ns)));
+}
+
+#[test]
 fn who_was_late_is_excused_of_what_is_timed_and_who_did_too_little_says_nothing() {
     let outcome = |damage: fn(&mut Record)| {
         let mut record = good();

@@ -118,8 +118,8 @@ impl Admin {
 
     /// Creates the group of the demo, with its first primary at home. It may be there from an attempt whose answer
     /// was lost.
-    pub async fn create_group(&self) -> anyhow::Result<()> {
-        let new = NewGroup { first: Some(name(0)?), ..NewGroup::new(group()?) };
+    pub async fn create_group(&self, ttl: Option<Duration>) -> anyhow::Result<()> {
+        let new = NewGroup { first: Some(name(0)?), ttl, ..NewGroup::new(group()?) };
         match self.client.create_group(new).await {
             Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error.into()),

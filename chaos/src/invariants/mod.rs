@@ -39,9 +39,8 @@ pub mod testing {
 
     /// A vote of a witness.
     pub fn vote(t_ns: u64, witness: u64, epoch: u64, instance: &str) -> Event {
-        let witness = Some(witness);
-        let proc = format!("regentd-{}", witness.unwrap_or(0));
-        Event { witness, ..event(t_ns, &proc, "vote", epoch, instance) }
+        let proc = format!("regentd-{witness}");
+        Event { witness: Some(witness), ..event(t_ns, &proc, "vote", epoch, instance) }
     }
 
     /// A change in the log.

@@ -133,7 +133,8 @@ pub fn by_ground(runs: Vec<Run>) -> Vec<Vec<Run>> {
 impl Setting {
     /// Whether scenarios of both can be played on one cluster: its mode and its links are changed as they are.
     fn shares_ground(&self, other: &Setting) -> bool {
-        let ground = |of: &Setting| (of.regions, of.instances, of.round_trips_ms.clone(), of.shim, of.disks);
+        let ground =
+            |of: &Setting| (of.regions, of.instances, of.round_trips_ms.clone(), of.ttl, of.shim, of.disks);
         ground(self) == ground(other)
     }
 }

@@ -14,6 +14,8 @@ pub enum Format {
     Table,
     /// For programs.
     Json,
+    /// For documents.
+    Markdown,
 }
 
 /// What `regent-chaos list` can be asked for.
@@ -27,6 +29,9 @@ pub struct Args {
     pub output: Format,
 }
 
+const HEAD: &str = "| scenario | class | what is done | mode | promotions | write gap within | whole within |\n\
+                    |---|---|---|---|---|---|---|\n";
+
 #[derive(Serialize)]
 struct Shown<'a> {
     name: &'a str,
@@ -34,6 +39,7 @@ struct Shown<'a> {
     what: &'a str,
     ci: bool,
     needs: &'static str,
+    gap_within_ms: Option<u128>,
     mode: String,
     regions: usize,
     faults: usize,
@@ -49,6 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     match args.output {
         Format::Json => println!("{}", serde_json::to_string_pretty(&shown)?),
         Format::Table => table(&shown),
+        Format::Markdown => print!("{HEAD}{}", shown.iter().map(row).collect::<String>()),
     }
     Ok(true)
 }
@@ -60,12 +67,21 @@ fn show(scenario: &Scenario) -> Shown<'_> {
         what: &scenario.what,
         ci: scenario.ci,
         needs: "root",
+        gap_within_ms: scenario.gap_within.map(|bound| bound.as_millis()),
         mode: scenario.setting.mode.to_string(),
         regions: scenario.setting.regions,
         faults: scenario.schedule.len(),
         promotions: scenario.promotions.to_string(),
         heals_within_s: scenario.heals_within.as_secs(),
     }
+}
+
+/// One line of a table.
+fn row(one: &Shown) -> String {
+    let Shown { name, class, what, mode, promotions, heals_within_s, .. } = one;
+    let gap = one.gap_within_ms.map_or("-".to_owned(), |ms| format!("{:.1} s", ms as f64 / 1e3));
+    let ci = if one.ci { ", ci" } else { "" };
+    format!("| `{name}` | {class}{ci} | {what} | {mode} | {promotions} | {gap} | {heals_within_s} s |\n")
 }
 
 fn table(shown: &[Shown]) {
@@ -86,4 +102,21 @@ fn table(shown: &[Shown]) {
             shown.len()
         ))
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_each_scenario_as_it_is() {
+        let document = include_str!("../../../docs/chaos.md");
+        for scenario in scenario::all().unwrap() {
+            let row = row(&show(&scenario));
+            assert!(
+                document.contains(&row),
+                "docs/chaos.md is of before; `regent-chaos list -o markdown` prints its table:\n{row}"
+            );
+        }
+    }
 }

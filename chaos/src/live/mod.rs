@@ -109,11 +109,17 @@ impl Session {
         let mut stage: Option<Stage> = None;
         for run in runs {
             let run = run?;
-            let on = match stage.take() {
-                Some(stage) => stage,
-                None => Stage::build(land, &run.scenario.setting).await?,
+            let built = match stage.take() {
+                Some(stage) => Ok(stage),
+                None => Stage::build(land, &run.scenario.setting).await,
             };
-            stage = self.play_one(on, &run).await?;
+            match built {
+                Ok(on) => stage = self.play_one(on, &run).await?,
+                Err(error) => {
+                    report::failed(&run, &error, None);
+                    self.tally.fail(&run, &format!("{error:#}"));
+                }
+            }
         }
         Ok(())
     }
@@ -137,7 +143,7 @@ impl Session {
             Err(error) => {
                 stage.keep_files();
                 self.results.end(&dir, false)?;
-                report::failed(run, &error, &dir);
+                report::failed(run, &error, Some(&dir));
                 self.tally.fail(run, &format!("{error:#}"));
                 Ok(None)
             }

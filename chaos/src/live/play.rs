@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use super::choice::Run;
 use super::clients::Clients;
-use super::stage::{HOME, LONG, Stage, plain};
+use super::stage::{HOME, LONG, Stage, straighten};
 use super::strike::{Ongoing, begin};
 use super::{files, report};
 use crate::askers::Askers;
@@ -16,7 +16,6 @@ use crate::clock::now_ns;
 use crate::cluster::admin::{Admin, View, group, wait_for};
 use crate::cluster::evidence;
 use crate::cluster::topology::REGIONS;
-use crate::cluster::ways::Ways;
 use crate::history::{History, Write};
 use crate::invariants::worked::WARM;
 use crate::record::{self, End, Ids, Start, Strike};
@@ -26,6 +25,7 @@ use crate::scenario::random::Shift;
 use crate::scenario::{Ends, Planned};
 use crate::terminal::Stage as Progress;
 use crate::timeline;
+use crate::wan::terms::Change;
 use crate::workload::Table;
 
 const POLL: Duration = Duration::from_millis(5);
@@ -148,7 +148,7 @@ impl Act<'_> {
         let scenario = &self.run.scenario;
         let mut shift = Shift::new(self.run.seed);
         let mut ahead: Vec<(Duration, &Planned)> =
-            scenario.schedule.iter().map(|planned| (planned.at + shift.next(), planned)).collect();
+            scenario.schedule.iter().map(|planned| (planned.at + shift.draw(), planned)).collect();
         ahead.sort_by_key(|(at, _)| *at);
         let mut ahead = ahead.into_iter().peekable();
         let (start, lasts) = (Instant::now(), scenario.planned_for());
@@ -170,7 +170,7 @@ impl Act<'_> {
             tokio::time::sleep(POLL).await;
         }
         // What a fault left of links is not left to the next.
-        self.stage.cluster.change(&Ways::All, plain())
+        straighten(&self.stage.cluster, Change::default())
     }
 
     fn roles(&self) -> Roles {
@@ -291,7 +291,11 @@ impl Act<'_> {
     fn tally(&self, schedule_ns: u64) -> String {
         let seconds = (now_ns() - schedule_ns) as f64 / 1e9;
         let rows = self.history.acknowledged() as f64;
-        format!("{} faults, {:.0} rows/s", self.strikes.len(), rows / seconds)
+        let faults = match self.strikes.len() {
+            1 => "1 fault".to_owned(),
+            many => format!("{many} faults"),
+        };
+        format!("{faults}, {:.0} rows/s", rows / seconds)
     }
 }
 

@@ -54,9 +54,11 @@ fn again(command: &str) -> String {
 }
 
 /// One that could not be played to its end.
-pub fn failed(run: &Run, error: &anyhow::Error, dir: &Path) {
+pub fn failed(run: &Run, error: &anyhow::Error, dir: Option<&Path>) {
     println!("\n  {}  {}: {error:#}", coloured(false, "FAILED"), run.scenario.name);
-    println!("  {}", dim(format!("what there is of it is kept in {}", dir.display())));
+    if let Some(dir) = dir {
+        println!("  {}", dim(format!("what there is of it is kept in {}", dir.display())));
+    }
     println!("  {}", again(&run.again));
 }
 

@@ -36,7 +36,7 @@ impl Stage {
     /// Starts a cluster.
     pub async fn build(land: &Arc<Land>, setting: &Setting) -> anyhow::Result<Stage> {
         let mut options = Options::on(land);
-        (options.instances, options.shim) = (setting.instances, setting.shim);
+        (options.instances, options.shim, options.ttl) = (setting.instances, setting.shim, setting.ttl);
         if setting.disks {
             options.disks = (0..setting.regions).collect();
         }
@@ -47,7 +47,7 @@ impl Stage {
     /// Everything streams in the mode of the setting, over links as it says, and primary and Raft leader are at home.
     pub async fn calm(&mut self, setting: &Setting) -> anyhow::Result<View> {
         let mut progress = Progress::begin("calm");
-        self.cluster.change(&Ways::All, plain())?;
+        straighten(&self.cluster, Change::default())?;
         wait_for(&mut self.cluster, "calm", LONG, View::is_whole, |_| ()).await?;
         if self.mode != setting.mode {
             setup::set_mode(&self.cluster, setting.mode).await?;
@@ -61,7 +61,7 @@ impl Stage {
         let admin = Admin::of(&self.cluster)?;
         insist("the mode in force", LONG, async || admin.in_force().await).await?;
         self.links = setting.links;
-        self.cluster.change(&Ways::All, self.links)?;
+        straighten(&self.cluster, self.links)?;
         progress.done(format!("{}, epoch {}, {}", self.cluster.names()[HOME], view.epoch, setting.mode));
         Ok(view)
     }
@@ -77,15 +77,24 @@ impl Stage {
     }
 }
 
-/// Links as they are when nothing is said of them; their delay stays.
-pub fn plain() -> Change {
-    Change {
-        delay: None,
+/// Every link as far as its regions are apart, and otherwise as `usual` says.
+pub fn straighten(cluster: &Cluster, usual: Change) -> anyhow::Result<()> {
+    let regions = 0..cluster.regions();
+    let ways = regions.clone().flat_map(|from| regions.clone().map(move |to| (from, to)));
+    ways.filter(|(from, to)| from != to).try_for_each(|(from, to)| straighten_one(cluster, from, to, usual))
+}
+
+/// The same of the link from one region to another.
+pub fn straighten_one(cluster: &Cluster, from: usize, to: usize, usual: Change) -> anyhow::Result<()> {
+    let plain = Change {
+        delay: Some(Span(cluster.round_trips.between(from, to) / 2)),
         jitter: Some(Span::default()),
         reorder: Some(Toggle::default()),
         loss: Some(Share::default()),
         duplicate: Some(Share::default()),
         rate: Some(Rate::default()),
         queue: Some(Size::default()),
-    }
+    };
+    cluster.change(&Ways::OneWay(from, to), plain)?;
+    cluster.change(&Ways::OneWay(from, to), usual)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::spans::{self, Leader, Reign, agent, place, zero};
-use crate::check::{Finding, Verdict};
+use crate::check::{self, Finding, Verdict};
 use crate::clock::ms_between;
 use crate::cluster::topology::region_of;
 use crate::history::{Outcome, Write};
@@ -107,24 +107,13 @@ pub(super) fn of<'a>(record: &'a Record, verdict: &'a Verdict) -> Data<'a> {
         off: since(run.off_ns),
         end: since(end_ns),
         healed: healed.map(since),
-        gap: gap(record).map(|(from, to)| Gap { from: since(from), to: since(to) }),
+        gap: check::gap(record).map(|(from, to)| Gap { from: since(from), to: since(to) }),
         strikes: run.strikes.iter().map(struck).collect(),
         reigns: spans::reigns(record, end_ns),
         leaders: spans::leaders(record, end_ns),
         events: events.filter_map(|event| shown(event, &run.regions, since(event.t_ns))).collect(),
         writes: run.regions.iter().map(|region| bins(&record.writes, region, &since)).collect(),
     }
-}
-
-/// Between two acknowledgements to any client, from the first fault on.
-fn gap(record: &Record) -> Option<(u64, u64)> {
-    let run = &record.run;
-    let end = record.end.served_ns.unwrap_or(record.end.ended_ns);
-    let mut times: Vec<u64> = record.writes.iter().filter_map(|write| Some(write.receipt()?.at_ns)).collect();
-    times.sort_unstable();
-    let pairs = times.windows(2).map(|pair| (pair[0], pair[1]));
-    let counted = pairs.filter(|(_, to)| (run.schedule_ns..end).contains(to));
-    counted.max_by_key(|(from, to)| to - from)
 }
 
 fn bins(writes: &[Write], region: &str, since: &impl Fn(u64) -> f64) -> Vec<Bin> {

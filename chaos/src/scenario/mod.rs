@@ -90,6 +90,8 @@ pub struct Setting {
     pub instances: usize,
     /// Round trips by pair, in milliseconds; the same for all when there is one.
     pub round_trips_ms: Vec<u64>,
+    /// How long a promise lasts, if not as long as usual: longer than the longest round trip, or there is no primary.
+    pub ttl: Option<Duration>,
     /// When commits are acknowledged.
     pub mode: Mode,
     /// What every link is like beside its delay, all the time.
@@ -106,6 +108,7 @@ impl Default for Setting {
             regions: 3,
             instances: 3,
             round_trips_ms: vec![60, 80, 140],
+            ttl: None,
             mode: Mode::Async,
             links: Change::default(),
             shim: false,

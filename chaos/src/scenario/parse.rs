@@ -44,6 +44,7 @@ struct Entry {
     regions: Option<usize>,
     instances: Option<usize>,
     round_trips_ms: Option<Vec<u64>>,
+    ttl: Option<String>,
     mode: Option<String>,
     #[serde(default)]
     links: Change,
@@ -143,7 +144,8 @@ impl Entry {
         let rows = || self.fault.iter().filter_map(|entry| fault::named(&entry.what));
         let needs = |what: Needs| rows().any(|row| row.needs == what);
         let (shim, disks) = (needs(Needs::Shim), needs(Needs::Disk));
-        Ok(Setting { regions, instances, round_trips_ms, mode, links: self.links, shim, disks })
+        let ttl = self.ttl.as_deref().map(duration).transpose().map_err(|wrong| ("ttl", wrong))?;
+        Ok(Setting { regions, instances, round_trips_ms, ttl, mode, links: self.links, shim, disks })
     }
 }
 
@@ -295,6 +297,7 @@ mod tests {
                 "clients = [\"ghosts\"]",
                 "unknown variant `ghosts`, expected one of `stubborn`",
             ),
+            ("mode = \"sync 1\"", "ttl = \"long\"", "lost, ttl: expected a time of at most 1h"),
             ("mode = \"sync 1\"", "regions = 9", "lost, regions: expected 3 to 5, got `9`"),
             (
                 "mode = \"sync 1\"",

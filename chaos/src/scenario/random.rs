@@ -27,8 +27,8 @@ impl Shift {
         Shift(StdRng::seed_from_u64(seed))
     }
 
-    /// The next one.
-    pub fn next(&mut self) -> Duration {
+    /// One of them.
+    pub fn draw(&mut self) -> Duration {
         self.0.random_range(Duration::ZERO..SHIFT)
     }
 }

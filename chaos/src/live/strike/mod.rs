@@ -4,7 +4,7 @@ mod region;
 
 use std::time::{Duration, Instant};
 
-use super::stage::{Stage, plain};
+use super::stage::{Stage, straighten_one};
 use crate::cluster::ways::Ways;
 use crate::gray::Struck;
 use crate::hostile::{self, Hostile};
@@ -82,8 +82,8 @@ impl Ongoing {
             Kind::Link => {
                 let usual = stage.links;
                 for ways in &self.ways {
-                    cluster.change(ways, plain())?;
-                    cluster.change(ways, usual)?;
+                    let Ways::OneWay(from, to) = *ways else { continue };
+                    straighten_one(cluster, from, to, usual)?;
                 }
             }
             _ => {}
