@@ -229,6 +229,7 @@ pub fn all() -> Result<Vec<Scenario>, NoScenarios> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::fault::Needs;
     use super::*;
 
     #[test]
@@ -236,6 +237,15 @@ mod tests {
         let all = all().unwrap_or_else(|wrong| panic!("{wrong}"));
         let names: BTreeSet<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
         assert_eq!(names.len(), all.len());
+    }
+
+    /// Else its faults could not be made there.
+    #[test]
+    fn a_cluster_has_what_the_faults_of_its_scenario_need() {
+        for one in all().unwrap_or_else(|wrong| panic!("{wrong}")) {
+            let has = (one.setting.disks, one.setting.shim);
+            assert_eq!(has, (one.needs(Needs::Disk), one.needs(Needs::Shim)), "{}", one.name);
+        }
     }
 
     /// What nobody breaks moves no primary.

@@ -12,7 +12,7 @@ use super::process::Loss;
 use super::store;
 use crate::cluster::disk::Disk;
 use crate::cluster::topology::REGIONS;
-use crate::cluster::{Cluster, Process};
+use crate::cluster::{Cluster, Process, processes};
 
 /// What the directory is called that a node's files are kept in.
 const ASIDE: &str = "aside";
@@ -65,10 +65,17 @@ impl Cluster {
         self.disk(region)?.fail()
     }
 
-    /// They succeed again. What has ended there because one did not is started again.
+    /// They succeed again. What has ended there because one did not is started again; everything, where the file system needs a
+    /// boot.
     pub fn mend_disk(&mut self, region: usize) -> anyhow::Result<()> {
         self.disk(region)?.mend()?;
-        self.start_ended(region)
+        if !self.disk(region)?.has_given_up()? {
+            return self.start_ended(region);
+        }
+        processes::kill_all_under(&self.run.region(region))?;
+        self.regions[region].processes.iter_mut().for_each(processes::end);
+        self.disk(region)?.check()?;
+        self.start_processes(region)
     }
 
     /// Each flush of a Postgres takes so much longer, none if zero. The cluster must have been started under the shim.

@@ -57,8 +57,12 @@ impl Cluster {
         self.prlimit(pid, &[&format!("--nofile={next}:")]).map(drop)
     }
 
-    /// It can again.
-    pub fn release_descriptors(&self, region: usize, which: Process) -> anyhow::Result<()> {
+    /// It can again. If it has ended for want of them, it is started again.
+    pub fn release_descriptors(&mut self, region: usize, which: Process) -> anyhow::Result<()> {
+        if self.has_ended(region, which)? {
+            self.kill_process(region, which)?;
+            return self.start_process(region, which);
+        }
         let pid = self.running(region, which)?;
         let most = self.prlimit(pid, &["--nofile", "--output=HARD", "--noheadings"])?;
         self.prlimit(pid, &[&format!("--nofile={}:", most.trim())]).map(drop)

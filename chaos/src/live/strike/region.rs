@@ -62,7 +62,11 @@ fn starve_or_spoil(cluster: &mut Cluster, fault: &Fault, region: usize) -> anyho
         Kind::PowerCut => drop(cluster.cut_power(region)?),
         Kind::FreezeDisk => cluster.freeze_disk(region)?,
         Kind::FillDisk => cluster.fill_disk(region)?,
-        Kind::FailDisk => cluster.fail_disk(region)?,
+        Kind::FailDisk => {
+            cluster.fail_disk(region)?;
+            // One would come by itself within minutes, and finds that it cannot flush what has grown.
+            let _ = as_superuser(cluster, region, "CHECKPOINT");
+        }
         Kind::SlowDisk => cluster.slow_disk(region, fault.by)?,
         Kind::WipeNode | Kind::FlipBit | Kind::TearTail => {
             cluster.kill(region, Victim::Node)?;
