@@ -70,11 +70,32 @@ impl Askers {
     /// What they were told that may not be. Every watcher must have been told of the log's last epoch.
     pub fn check(&self, log: &Log, votes: &[timeline::Event]) -> Vec<Violation> {
         let told = locked(&self.told);
-        let operations: Vec<Operation> = told.operations.iter().cloned().chain(decided(votes)).collect();
         let settled = log.last_key_value().map(|(epoch, _)| *epoch);
-        let watched = told.watched.iter().flat_map(|events| watch::check(events, log, settled));
-        linearizable_assignment::check(&operations, log).into_iter().chain(watched).collect()
+        judge(&told.operations, &told.watched, log, votes, settled)
     }
+
+    /// What was asked and answered.
+    pub fn reads(&self) -> Vec<Operation> {
+        locked(&self.told).operations.clone()
+    }
+
+    /// Of each watcher, what it was told, in its order.
+    pub fn watched(&self) -> Vec<Vec<watch::Event>> {
+        locked(&self.told).watched.clone()
+    }
+}
+
+/// What was told that may not be (S6, S7). Every watcher must have been told of the epoch `settled`.
+pub fn judge(
+    reads: &[Operation],
+    watched: &[Vec<watch::Event>],
+    log: &Log,
+    votes: &[timeline::Event],
+    settled: Option<Epoch>,
+) -> Vec<Violation> {
+    let operations: Vec<Operation> = reads.iter().cloned().chain(decided(votes)).collect();
+    let watched = watched.iter().flat_map(|events| watch::check(events, log, settled));
+    linearizable_assignment::check(&operations, log).into_iter().chain(watched).collect()
 }
 
 /// Each vote of the nodes' audit files, as the beginning of a decision.
@@ -82,7 +103,12 @@ fn decided(events: &[timeline::Event]) -> impl Iterator<Item = Operation> + '_ {
     let votes = events.iter().filter(|event| event.event == "vote");
     votes.filter_map(|vote| {
         let primary = InstanceName::new(vote.instance.clone()?).ok()?;
-        Some(Operation::Decide { begun: vote.t_ns, epoch: Epoch(vote.epoch?), primary, known: None })
+        Some(Operation::Decide {
+            begun: vote.cast_ns.unwrap_or(vote.t_ns),
+            epoch: Epoch(vote.epoch?),
+            primary,
+            known: None,
+        })
     })
 }
 
@@ -157,8 +183,7 @@ mod tests {
             event: "vote".into(),
             epoch: Some(epoch),
             instance: Some(instance.into()),
-            term: None,
-            task: None,
+            ..timeline::Event::default()
         }
     }
 

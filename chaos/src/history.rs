@@ -67,6 +67,8 @@ pub struct History(Arc<Mutex<Inner>>);
 
 struct Inner {
     file: BufWriter<File>,
+    /// Rows of earlier histories in the same table have the numbers up to this one.
+    after: u64,
     writes: BTreeMap<u64, Write>,
     /// Of each timeline, the row that was acknowledged first.
     first: BTreeMap<u32, u64>,
@@ -77,6 +79,7 @@ struct Inner {
 struct Line<'a> {
     t: u64,
     proc: &'a str,
+    client: &'a str,
     node: &'a str,
     group: &'a str,
     kind: &'a str,
@@ -95,19 +98,20 @@ struct Line<'a> {
 impl History {
     /// Begins a history that is also written to `path`.
     pub fn create(path: &Path) -> std::io::Result<History> {
+        History::after(0, path)
+    }
+
+    /// The same, in a table that has rows with the numbers up to `after`.
+    pub fn after(after: u64, path: &Path) -> std::io::Result<History> {
         let file = BufWriter::new(File::create(path)?);
-        Ok(History(Arc::new(Mutex::new(Inner {
-            file,
-            writes: BTreeMap::new(),
-            first: BTreeMap::new(),
-            acknowledged: 0,
-        }))))
+        let (writes, first) = (BTreeMap::new(), BTreeMap::new());
+        Ok(History(Arc::new(Mutex::new(Inner { file, after, writes, first, acknowledged: 0 }))))
     }
 
     /// A write is about to be sent; returns the number of its row.
     pub fn invoke(&self, proc: &str, client: &'static str, instance: usize) -> u64 {
         let mut inner = self.lock();
-        let (id, invoked_ns) = (inner.writes.len() as u64 + 1, now_ns());
+        let (id, invoked_ns) = (inner.after + inner.writes.len() as u64 + 1, now_ns());
         let write = Write { id, client, instance, invoked_ns, outcome: Outcome::Pending };
         inner.log(proc, &write, invoked_ns);
         inner.writes.insert(id, write);
@@ -130,6 +134,17 @@ impl History {
     /// All writes so far, in the order of their invocation.
     pub fn writes(&self) -> Vec<Write> {
         self.lock().writes.values().cloned().collect()
+    }
+
+    /// The number of the row that was written last; of the last before, when none was.
+    pub fn last_id(&self) -> u64 {
+        let inner = self.lock();
+        inner.after + inner.writes.len() as u64
+    }
+
+    /// Writes to the file what still waits in memory.
+    pub fn flush(&self) -> std::io::Result<()> {
+        self.lock().file.flush()
     }
 
     /// Acknowledgements so far.
@@ -167,7 +182,9 @@ impl Inner {
         let (lsn, xid) = (receipt.map(|r| r.lsn), receipt.map(|r| r.xid));
         let tli = receipt.map(|r| r.timeline);
         let group = crate::cluster::topology::GROUP;
-        let line = Line { t, proc, node, group, kind, f: "insert", args: write.id, res, lsn, tli, xid };
+        let client = write.client;
+        let line =
+            Line { t, proc, client, node, group, kind, f: "insert", args: write.id, res, lsn, tli, xid };
         // The file is for people; the verdicts come from memory. A full disk shows in everything else.
         if serde_json::to_writer(&mut self.file, &line).is_ok() {
             let _ = self.file.write_all(b"\n");

@@ -10,15 +10,21 @@
 
 pub mod askers;
 pub mod bench;
+pub mod check;
 pub mod clock;
 pub mod cluster;
 pub mod demo;
 pub mod gray;
 pub mod history;
+pub mod hostile;
 pub mod invariants;
+pub mod live;
 pub mod model;
 pub mod mutants;
+pub mod page;
 pub mod race;
+pub mod record;
+pub mod scenario;
 pub mod shim;
 pub mod sim;
 pub mod terminal;

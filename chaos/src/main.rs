@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use regent_chaos::bench::{self, What, modes};
+use regent_chaos::check;
 use regent_chaos::cluster::land::Land;
 use regent_chaos::cluster::reaper;
 use regent_chaos::cluster::topology::RoundTrips;
 use regent_chaos::demo::{self, Plan, fault::Fault};
 use regent_chaos::gray::Kind;
+use regent_chaos::live::{self, list};
 use regent_chaos::model;
 use regent_chaos::mutants;
 use regent_chaos::race;
@@ -47,6 +49,13 @@ enum Command {
     Mutants(mutants::Options),
     /// Walks through every order of events in small clusters, by the core's own functions; no process is started
     Model(model::Args),
+    /// The scenarios of `live`: what is done to a cluster, and what must hold
+    List(list::Args),
+    /// Plays scenarios with real processes on a network of its own, and judges what was recorded; exit 0 only if all hold, 3 if
+    /// nothing is broken but some say nothing
+    Live(live::Args),
+    /// Judges a run that `live` kept, once more
+    Check(check::Args),
     /// A network of regions on this machine, for any programs: a network namespace each, with delay, loss and cuts between them
     Wan(wan::Args),
     /// The same writers, faults and links against Patroni, pg_auto_failover and Regent, in rotation; needs root
@@ -214,6 +223,9 @@ fn main() -> ExitCode {
         Command::Model(args) => return exit(model::run(&args)),
         Command::Wan(args) => return exit(wan::run(&args)),
         Command::Race(args) => return exit(race(args)),
+        Command::List(args) => return exit(list::run(&args)),
+        Command::Check(args) => return exit(check::run(&args)),
+        Command::Live(args) => return live::run(&args).unwrap_or_else(|error| exit(Err(error))),
         Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
         Command::Bench { what } => what.work(),
     };

@@ -11,7 +11,8 @@ use crate::clock::ms_between;
 use crate::terminal::{bold, dim};
 
 /// One line of an audit file. Fields that an event has besides these are of no use here.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Event {
     /// When, in nanoseconds of CLOCK_BOOTTIME.
     pub t_ns: u64,
@@ -29,6 +30,33 @@ pub struct Event {
     pub term: Option<u64>,
     /// What the agent does to its Postgres, where it is about that.
     pub task: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who voted, where it is about one vote.
+    pub witness: Option<u64>,
+    /// When it was decided on, where that is before it was durable and told.
+    pub cast_ns: Option<u64>,
+    /// What the voter had promised to another than it votes for, the last time.
+    pub promised: Option<Promised>,
+    /// Whose votes it rests on.
+    pub voters: Vec<u64>,
+    /// The timeline of what was kept of an old primary's log.
+    pub timeline: Option<u32>,
+    /// Where that begins.
+    pub from: Option<String>,
+    /// In which directory it is.
+    pub kept: Option<String>,
+}
+
+/// A witness's word to an instance.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Promised {
+    /// To whom.
+    pub to: String,
+    /// In which epoch.
+    pub epoch: u64,
+    /// Until when, in nanoseconds of CLOCK_BOOTTIME.
+    pub until_ns: u64,
 }
 
 impl Event {
@@ -72,6 +100,11 @@ pub fn read(files: &[PathBuf], from_ns: u64, to_ns: u64) -> Vec<Event> {
     }
     events.sort_by_key(|event| event.t_ns);
     events
+}
+
+/// Whether a line of an audit file is an event since then.
+pub fn is_since(line: &str, since_ns: u64) -> bool {
+    serde_json::from_str::<Event>(line).is_ok_and(|event| event.t_ns >= since_ns)
 }
 
 /// The steps to show: what a process does again for the same epoch is not told twice, and of what all nodes do,

@@ -9,6 +9,7 @@ use regent_client::{
 use regent_client::{Options, Status, Switchover};
 use regent_core::message::Role;
 use regent_core::replication::Mode;
+use regent_core::state::Change;
 use regent_world::history::Log;
 
 use super::Cluster;
@@ -117,8 +118,8 @@ impl Admin {
 
     /// Creates the group of the demo, with its first primary at home. It may be there from an attempt whose answer
     /// was lost.
-    pub async fn create_group(&self) -> anyhow::Result<()> {
-        let new = NewGroup { first: Some(name(0)?), ..NewGroup::new(group()?) };
+    pub async fn create_group(&self, ttl: Option<Duration>) -> anyhow::Result<()> {
+        let new = NewGroup { first: Some(name(0)?), ttl, ..NewGroup::new(group()?) };
         match self.client.create_group(new).await {
             Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(error.into()),
@@ -151,10 +152,14 @@ impl Admin {
         Ok(())
     }
 
+    /// Every change of the group's epoch, as the log has it.
+    pub async fn changes(&self) -> anyhow::Result<Vec<Change>> {
+        Ok(self.client.history(&group()?).await?)
+    }
+
     /// Who was primary in which epoch, by the log.
     pub async fn log(&self) -> anyhow::Result<Log> {
-        let changes = self.client.history(&group()?).await?;
-        Ok(changes.into_iter().map(|change| (change.epoch, change.primary)).collect())
+        Ok(self.changes().await?.into_iter().map(|change| (change.epoch, change.primary)).collect())
     }
 
     /// What a node knows: every agent reports to each of them.

@@ -50,6 +50,17 @@ impl Resource {
     }
 }
 
+/// Why there can be no such group here, if so.
+pub fn unavailable() -> Option<String> {
+    let tried = PathBuf::from(format!("regent-tried-{}", std::process::id()));
+    let made = Resource::ALL.into_iter().try_for_each(|resource| {
+        let group = ControlGroup::of(&tried, "here", resource)?;
+        group.limit(None)
+    });
+    remove_all_of(&tried);
+    made.err().map(|error| format!("no processor and no memory can be shared out: {error:#}"))
+}
+
 /// Made when it is first asked for. Nobody removes it before the run is over, when there are no processes in it.
 pub(super) struct ControlGroup {
     path: PathBuf,

@@ -58,11 +58,30 @@ fn is_segment(name: &std::ffi::OsStr) -> bool {
 /// Reads the commits behind `fork` in the log of a server that does not run.
 pub fn tail(postgres_bin: &Path, data_dir: &Path, timeline: u32, fork: u64) -> anyhow::Result<Tail> {
     // From the beginning of the segment: the fork need not be where a record begins that is still there.
-    let start = fork - fork % SEGMENT;
+    read(postgres_bin, &data_dir.join("pg_wal"), timeline, fork - fork % SEGMENT, fork)
+}
+
+/// Reads what an agent kept aside of an old primary's log, by the commands of the note that lies with it.
+pub fn kept_tails(postgres_bin: &Path, kept: &Path) -> anyhow::Result<Vec<Tail>> {
+    let note = kept.join("README");
+    let text = fs::read_to_string(&note).with_context(|| format!("cannot read {}", note.display()))?;
+    let parts: Vec<(u32, u64)> = text.lines().filter_map(part).collect();
+    ensure!(!parts.is_empty(), "{}: expected a line with --timeline and --start", note.display());
+    parts.into_iter().map(|(timeline, fork)| read(postgres_bin, kept, timeline, fork, fork)).collect()
+}
+
+/// Timeline and beginning, of a line of that note which is a command.
+fn part(line: &str) -> Option<(u32, u64)> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let after = |name: &str| words.iter().position(|word| *word == name).and_then(|at| words.get(at + 1));
+    Some((after("--timeline")?.parse().ok()?, parse_lsn(after("--start")?)?))
+}
+
+fn read(postgres_bin: &Path, wal: &Path, timeline: u32, start: u64, fork: u64) -> anyhow::Result<Tail> {
     let output = Command::new(postgres_bin.join("pg_waldump"))
         .args(["--rmgr=Transaction", "--timeline", &timeline.to_string()])
         .args(["--start", &format_lsn(start), "--path"])
-        .arg(data_dir.join("pg_wal"))
+        .arg(wal)
         .output()
         .context("cannot run pg_waldump")?;
     // It ends with an error where the log ends: it cannot know that nothing more was meant to come.
@@ -70,7 +89,7 @@ pub fn tail(postgres_bin: &Path, data_dir: &Path, timeline: u32, fork: u64) -> a
     ensure!(
         output.status.success() || said.contains("error in WAL record") || said.contains("could not find"),
         "pg_waldump of {}: {said}",
-        data_dir.display()
+        wal.display()
     );
     let text = String::from_utf8_lossy(&output.stdout);
     let commits = text.lines().filter_map(commit).filter(|(_, lsn)| *lsn >= fork).collect::<BTreeMap<_, _>>();
@@ -112,6 +131,13 @@ mod tests {
         assert_eq!(commit(&line("ABORT")), None);
         assert_eq!(commit("rmgr: Heap"), None);
         assert_eq!(format_lsn(0x1_0154_A1F8), "1/154A1F8");
+    }
+
+    #[test]
+    fn the_note_beside_a_kept_log_tells_how_to_read_it() {
+        let line = "    /usr/bin/pg_waldump --path /lost/1 --timeline 3 --start 0/5000148";
+        assert_eq!(part(line), Some((3, 0x500_0148)));
+        assert_eq!(part("The write-ahead log from 0/5000148 to 0/6000000"), None);
     }
 
     #[test]

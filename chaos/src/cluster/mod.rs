@@ -4,7 +4,7 @@
 
 pub mod admin;
 mod config;
-mod control_group;
+pub mod control_group;
 pub mod disk;
 pub mod ending;
 pub mod evidence;
@@ -24,10 +24,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::runtime::Handle;
 
+pub use config::CLUSTER;
 use disk::Disk;
 pub use faults::process::Loss;
 pub use faults::victim::Victim;
@@ -52,6 +54,8 @@ pub struct Cluster {
     instances: usize,
     /// As they were asked for.
     pub round_trips: RoundTrips,
+    /// How long a promise lasts, if not as long as usual.
+    pub ttl: Option<Duration>,
 }
 
 struct Region {
@@ -78,6 +82,8 @@ pub struct Options {
     pub shim: bool,
     /// Regions that have a disk of their own, with all on it that must not be forgotten. Needs root.
     pub disks: Vec<usize>,
+    /// How long a promise lasts, if not as long as usual.
+    pub ttl: Option<Duration>,
 }
 
 /// What a cluster can stand on.
@@ -96,13 +102,14 @@ impl Options {
             ground: On::Relays(round_trips),
             shim: false,
             disks: Vec::new(),
+            ttl: None,
         }
     }
 
     /// The same on a network of its own. The cluster has to be started by what [`Land::run`] runs.
     pub fn on(land: &Arc<Land>) -> Options {
         let instances = land.round_trips().regions();
-        Options { instances, ground: On::Land(land.clone()), shim: false, disks: Vec::new() }
+        Options { instances, ground: On::Land(land.clone()), shim: false, disks: Vec::new(), ttl: None }
     }
 }
 
@@ -114,12 +121,13 @@ impl Cluster {
 
     /// The same, as these say.
     pub fn start_with(programs: Programs, options: Options) -> anyhow::Result<Cluster> {
-        let Options { ground, instances, shim, disks } = options;
+        let Options { ground, instances, shim, disks, ttl } = options;
         let ground = match ground {
             On::Relays(round_trips) => Ground::Relays(Relays::start()?, round_trips),
             On::Land(land) => Ground::Land(land),
         };
         let mut cluster = Cluster::make(programs, ground, instances)?;
+        cluster.ttl = ttl;
         if shim {
             cluster.lay_shim()?;
         }
@@ -161,7 +169,7 @@ impl Cluster {
                 unread: Vec::new(),
             });
         }
-        Ok(Cluster { regions, ground, run, programs, instances, round_trips })
+        Ok(Cluster { regions, ground, run, programs, instances, round_trips, ttl: None })
     }
 
     fn lay_shim(&mut self) -> anyhow::Result<()> {

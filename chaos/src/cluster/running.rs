@@ -57,6 +57,23 @@ impl Cluster {
         self.start_logging(region, which, Log::File)
     }
 
+    /// Starts again what has ended by itself, as whoever keeps services running does.
+    pub fn start_ended(&mut self, region: usize) -> anyhow::Result<()> {
+        for which in self.processes_of(region) {
+            if self.has_ended(region, *which)? {
+                self.kill_process(region, *which)?;
+                self.start_process(region, *which)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self, region: usize, which: Process) -> anyhow::Result<bool> {
+        let slot = &mut self.regions[region].processes[which as usize];
+        Ok(slot.as_mut().map(Child::try_wait).transpose()?.flatten().is_some())
+    }
+
     pub(super) fn start_logging(&mut self, region: usize, which: Process, log: Log) -> anyhow::Result<()> {
         if self.regions[region].processes[which as usize].is_some() {
             return Ok(());

@@ -26,7 +26,9 @@ pub async fn start(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)
 
 /// The same, with every process under the shim of its region.
 pub async fn start_under_shim(round_trips: RoundTrips) -> anyhow::Result<(Cluster, Account)> {
-    start_with(Options { shim: true, ..Options::over_relays(round_trips) }).await
+    let mut options = Options::over_relays(round_trips);
+    options.shim = true;
+    start_with(options).await
 }
 
 /// The same, as these say.
@@ -54,9 +56,9 @@ async fn let_in(mut cluster: Cluster) -> anyhow::Result<(Cluster, Account)> {
 async fn prepare(cluster: &mut Cluster) -> anyhow::Result<Account> {
     let (regions, apart) = (cluster.regions(), cluster.round_trips.words());
     let stage = Stage::begin(format!("{regions} regions, {apart} ms apart"));
-    let admin = Admin::of(cluster)?;
+    let (admin, ttl) = (Admin::of(cluster)?, cluster.ttl);
     tokio::select! {
-        created = insist("creating the group", ANSWER, async || admin.create_group().await) => created?,
+        created = insist("creating the group", ANSWER, async || admin.create_group(ttl).await) => created?,
         died = watch_over(cluster) => died?,
     }
     stage.done(REGIONS[..regions].join(", "));

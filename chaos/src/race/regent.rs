@@ -28,7 +28,7 @@ impl Regent {
         let cluster = Cluster::start_with(Programs::find()?, Options::on(land))?;
         let admin = Admin::of(&cluster)?;
         crate::cluster::admin::insist("creating the group", super::wait::LIMIT, async || {
-            admin.create_group().await
+            admin.create_group(None).await
         })
         .await?;
         Ok(Regent { cluster })

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How often a timer's oversleeping is measured.
 pub(super) const TICK: Duration = Duration::from_millis(5);
@@ -22,7 +22,7 @@ pub struct Lateness {
 }
 
 /// What was measured. Times in milliseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct LatenessReport {
     /// Chunks that were measured.
     pub chunks: u64,

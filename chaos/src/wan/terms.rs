@@ -95,6 +95,22 @@ impl Change {
     }
 }
 
+impl Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let said = |name: &str, value: Option<String>| value.map(|value| format!("{name} {value}"));
+        let words = [
+            said("delay", self.delay.map(|value| value.to_string())),
+            said("jitter", self.jitter.map(|value| value.to_string())),
+            said("reorder", self.reorder.map(|value| value.to_string())),
+            said("loss", self.loss.map(|value| value.to_string())),
+            said("duplicate", self.duplicate.map(|value| value.to_string())),
+            said("rate", self.rate.map(|value| value.to_string())),
+            said("queue", self.queue.map(|value| value.to_string())),
+        ];
+        f.pad(&words.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    }
+}
+
 /// A time of at most a minute, as in `40ms` or `1500us`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -5,6 +5,7 @@
 //! was sent and not answered when the primary changed, or for [`PATIENCE`], is *unknown*, never failed.
 
 mod lane;
+mod open;
 mod session;
 pub mod stubborn;
 
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::history::History;
 pub use lane::Account;
 use lane::Lane;
+pub use open::{OpenSession, open_session};
 
 /// Sessions in each region, each writing at most every [`PACE`]: a row every 5 ms where the primary is near.
 const SESSIONS: usize = 4;

@@ -74,10 +74,10 @@ impl Session {
     }
 }
 
-/// One row, and what is to be known of it.
-pub(super) fn insert(id: u64, region: &str, target: usize) -> String {
+/// The statement that writes a row, and tells what it needs to be found again.
+pub(super) fn insert(id: u64, client: &str, target: usize) -> String {
     format!(
-        "INSERT INTO regent_writes(id, client, instance, timeline) VALUES ({id}, '{region}', '{}', {TIMELINE}) \
+        "INSERT INTO regent_writes(id, client, instance, timeline) VALUES ({id}, '{client}', '{}', {TIMELINE}) \
          RETURNING timeline, pg_current_wal_insert_lsn() - '0/0', pg_current_xact_id()",
         instance(target),
     )

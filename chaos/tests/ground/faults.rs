@@ -180,8 +180,7 @@ async fn is_refused_or_whole(stage: &mut Stage, damaged: &Path) -> anyhow::Resul
     while stage.cluster.check_alive().is_ok() {
         if admin.view().await.is_ok_and(|view| view.is_led()) {
             stage.cluster.kill(HERE, Victim::Node)?;
-            // It has taken part since: what it had is no more to be given back.
-            return Ok(fs::remove_dir_all(stage.cluster.disk(HERE)?.path().join("node.aside"))?);
+            return stage.cluster.keep_store(HERE);
         }
         ensure!(start.elapsed() < LONG, "neither refused nor whole: {}", damaged.display());
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -305,11 +305,12 @@ impl Kit {
             if wanted(&answer) {
                 return Ok(());
             }
-            let gone = matches!(answer, Err(PostgresError::NotRunning(_)));
-            if let Err(error) = answer
-                && (gone || tokio::time::Instant::now() > deadline)
-            {
-                return Err(error);
+            if let Err(error) = answer {
+                // Who listened and died since will not answer any more.
+                self.server.must_run()?;
+                if tokio::time::Instant::now() > deadline {
+                    return Err(error);
+                }
             }
             tokio::time::sleep(POLL).await;
         }

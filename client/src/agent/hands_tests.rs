@@ -180,6 +180,21 @@ async fn a_rewind_that_hangs_is_ended_and_what_it_leaves_is_replaced_by_a_copy()
     until(async || a.observe().await.timeline == Some(2)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_before_it_answers_is_not_waited_for() {
+    let mut bench = Bench::new("pg_basebackup", "exit 1");
+    let server = bench.hands.kit.server.clone();
+    let _gone = Gone(&server);
+    assert_eq!(bench.done(Task::Initialise).await, Ok(()));
+    assert_eq!(bench.done(Task::StartPrimary).await, Ok(()));
+    let kit = bench.hands.kit.clone();
+    let waits = tokio::spawn(async move { kit.until(|answer| matches!(answer, Ok(true))).await });
+    let pid = fs::read_to_string(bench.dir.path().join("a/postmaster.pid")).unwrap();
+    kill(Pid::from_raw(pid.lines().next().unwrap().parse().unwrap()), Signal::SIGKILL).unwrap();
+    let ended = tokio::time::timeout(PATIENCE / 2, waits).await.expect("waited for the dead").unwrap();
+    assert!(matches!(ended, Err(PostgresError::NotRunning(_))), "{ended:?}");
+}
+
 async fn until(holds: impl AsyncFn() -> bool) {
     let waits = async {
         while !holds().await {

@@ -142,6 +142,11 @@ impl Server {
         self.postmaster.borrow().clone().filter(|postmaster| postmaster.is_alive())
     }
 
+    /// Fails where no postmaster of this server is alive.
+    pub fn must_run(&self) -> Result<(), PostgresError> {
+        self.expect_running().map(drop)
+    }
+
     fn expect_running(&self) -> Result<Arc<Postmaster>, PostgresError> {
         self.running().ok_or_else(|| PostgresError::NotRunning(self.settings.data_dir.clone()))
     }

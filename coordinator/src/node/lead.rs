@@ -175,11 +175,14 @@ impl Node {
         Ok(())
     }
 
-    pub(super) fn note_vote(&self, vote: &Vote) {
+    pub(super) fn note_vote(&mut self, vote: &Vote, cast: Time) {
         let Vote { group, floor, named, reason, .. } = vote;
         tracing::info!("group {group}: votes for {named} in epoch {floor}: {reason}");
-        let fields = json!({"group": group, "epoch": floor, "instance": named, "witness": vote.witness,
-            "since": vote.since, "reason": reason.to_string()});
+        let mut fields = json!({"group": group, "epoch": floor, "instance": named, "witness": vote.witness,
+            "since": vote.since, "reason": reason.to_string(), "cast_ns": cast.0});
+        if let Some(promised) = self.granted.voted(vote, cast) {
+            fields["promised"] = promised;
+        }
         self.audit.note("vote", fields);
     }
 

@@ -6,6 +6,7 @@
 
 mod agents;
 mod book;
+mod granted;
 mod handle;
 mod lead;
 mod outbox;
@@ -23,6 +24,7 @@ use crate::config::Config;
 use crate::raft::{Change, Durable as Store, Leadership, OnChange, PutError, Raft};
 use crate::watch::Hub;
 use agents::Agents;
+use granted::Granted;
 use handle::Input;
 use proposals::Proposals;
 use regent_core::ids::{GroupName, NodeId};
@@ -123,6 +125,7 @@ pub struct Node {
     hub: Arc<Hub>,
     audit: Audit,
     proposals: Proposals,
+    granted: Granted,
     /// What was known of the leader when the loop last looked.
     led: Leadership,
     plan_at: Time,
@@ -163,6 +166,7 @@ impl Node {
             hub,
             audit,
             proposals: Proposals::default(),
+            granted: Granted::default(),
             led: Leadership::default(),
             plan_at: Time::ZERO,
             wake_at: Time::ZERO,
@@ -327,6 +331,7 @@ impl Node {
             Effect::Persist(durable) => self.persist(&durable).await?,
             Effect::Tell(instance, message) => {
                 let group = message.group().clone();
+                self.granted.told(&instance, &message, now);
                 self.agents.tell(&group, &instance, message);
             }
             Effect::TellAll(message) => self.agents.tell_all(&message),
@@ -336,7 +341,7 @@ impl Node {
                 }
                 self.tell_nodes(&message);
             }
-            Effect::Voted(vote) => self.note_vote(&vote),
+            Effect::Voted(vote) => self.note_vote(&vote, now),
             Effect::Decided(certificate) => {
                 self.note_decision(&certificate);
                 self.hub.decided(&certificate);

@@ -19,9 +19,9 @@ use anyhow::{Context, bail, ensure};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
-use mounts::{remove, thaw};
+use mounts::{is_mounted, remove, thaw};
 pub use mounts::{remove_all_under, thaw_all_under};
 
 use super::run_dir::User;
@@ -179,6 +179,26 @@ impl Disk {
         unsafe { ioctl::shutdown(directory.as_raw_fd(), &mut WITHOUT_LOG.clone()) }
             .context("cannot cut the disk's power")?;
         drop(directory);
+        self.unplug()
+    }
+
+    /// Whether its file system has taken no more since one of its own writes failed.
+    pub fn has_given_up(&self) -> anyhow::Result<bool> {
+        Ok(statvfs(&self.mount)?.flags().contains(FsFlags::ST_RDONLY))
+    }
+
+    /// Checks it and mounts it again, as a boot after that. Nobody may work on it.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.unplug()?;
+        let checked =
+            Command::new("e2fsck").arg("-fy").arg(self.image()).output().context("cannot run e2fsck")?;
+        // 1: what was wrong is right again.
+        let said = String::from_utf8_lossy(&checked.stdout);
+        ensure!(matches!(checked.status.code(), Some(0 | 1)), "e2fsck: {}: {said}", checked.status);
+        self.plug_in()
+    }
+
+    fn unplug(&self) -> anyhow::Result<()> {
         let start = Instant::now();
         loop {
             match umount2(&self.mount, MntFlags::empty()) {
@@ -189,8 +209,11 @@ impl Disk {
         }
     }
 
-    /// Mounts it, as after a boot: its journal is replayed.
+    /// Mounts it, as after a boot: its journal is replayed. Nothing happens where its power was never cut.
     pub fn plug_in(&self) -> anyhow::Result<()> {
+        if is_mounted(&self.mount) {
+            return Ok(());
+        }
         // What is deleted gives its memory back.
         run("mount", [OsStr::new("-o"), "loop,discard".as_ref(), self.image().as_ref(), self.mount.as_ref()])
     }

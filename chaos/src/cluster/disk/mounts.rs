@@ -21,9 +21,17 @@ pub fn thaw_all_under(dir: &Path) {
 }
 
 pub(super) fn mounted_under(dir: &Path) -> Vec<PathBuf> {
+    mounted().into_iter().filter(|path| path.starts_with(dir) && path != dir).collect()
+}
+
+pub(super) fn is_mounted(path: &Path) -> bool {
+    mounted().iter().any(|mounted| mounted == path)
+}
+
+/// In the order in which it was mounted.
+fn mounted() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let paths = mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
-    paths.filter(|path| path.starts_with(dir) && path != dir).collect()
+    mounts.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from).collect()
 }
 
 pub(super) fn thaw(mount: &Path) {

@@ -12,7 +12,7 @@ use super::process::Loss;
 use super::store;
 use crate::cluster::disk::Disk;
 use crate::cluster::topology::REGIONS;
-use crate::cluster::{Cluster, Process};
+use crate::cluster::{Cluster, Process, processes};
 
 /// What the directory is called that a node's files are kept in.
 const ASIDE: &str = "aside";
@@ -53,9 +53,10 @@ impl Cluster {
         self.disk(region)?.fill()
     }
 
-    /// It has again.
-    pub fn free_disk(&self, region: usize) -> anyhow::Result<()> {
-        self.disk(region)?.free()
+    /// It has again. What has ended there for want of it is started again.
+    pub fn free_disk(&mut self, region: usize) -> anyhow::Result<()> {
+        self.disk(region)?.free()?;
+        self.start_ended(region)
     }
 
     /// From now on flushes fail in a region: once for each file, and what could not be written is forgotten. Only of what is
@@ -64,9 +65,17 @@ impl Cluster {
         self.disk(region)?.fail()
     }
 
-    /// They succeed again.
-    pub fn mend_disk(&self, region: usize) -> anyhow::Result<()> {
-        self.disk(region)?.mend()
+    /// They succeed again. What has ended there because one did not is started again; everything, where the file system needs a
+    /// boot.
+    pub fn mend_disk(&mut self, region: usize) -> anyhow::Result<()> {
+        self.disk(region)?.mend()?;
+        if !self.disk(region)?.has_given_up()? {
+            return self.start_ended(region);
+        }
+        processes::kill_all_under(&self.run.region(region))?;
+        self.regions[region].processes.iter_mut().for_each(processes::end);
+        self.disk(region)?.check()?;
+        self.start_processes(region)
     }
 
     /// Each flush of a Postgres takes so much longer, none if zero. The cluster must have been started under the shim.
@@ -100,6 +109,12 @@ impl Cluster {
             _ => {}
         }
         fs::rename(store.with_extension(ASIDE), &store).context("cannot move a node's files back")
+    }
+
+    /// Leaves what a killed node has made of damaged files: it has taken part in something since.
+    pub fn keep_store(&self, region: usize) -> anyhow::Result<()> {
+        fs::remove_dir_all(self.store(region)?.with_extension(ASIDE))
+            .context("cannot remove a node's old files")
     }
 
     /// A killed node's directory.

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, PipeWriter, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -35,11 +35,7 @@ impl Cluster {
     /// It has as much as there is. What the kernel has killed of node and agent is started again.
     pub fn lift_memory_limit(&mut self, region: usize) -> anyhow::Result<()> {
         self.control_group(region, Resource::Memory)?.limit(None)?;
-        for slot in &mut self.regions[region].processes {
-            let ended = slot.as_mut().map(Child::try_wait).transpose()?.flatten().is_some();
-            *slot = slot.take().filter(|_| !ended);
-        }
-        self.start_processes(region)
+        self.start_ended(region)
     }
 
     fn confine(&self, region: usize, resource: Resource, most: u64) -> anyhow::Result<()> {
@@ -61,8 +57,12 @@ impl Cluster {
         self.prlimit(pid, &[&format!("--nofile={next}:")]).map(drop)
     }
 
-    /// It can again.
-    pub fn release_descriptors(&self, region: usize, which: Process) -> anyhow::Result<()> {
+    /// It can again. If it has ended for want of them, it is started again.
+    pub fn release_descriptors(&mut self, region: usize, which: Process) -> anyhow::Result<()> {
+        if self.has_ended(region, which)? {
+            self.kill_process(region, which)?;
+            return self.start_process(region, which);
+        }
         let pid = self.running(region, which)?;
         let most = self.prlimit(pid, &["--nofile", "--output=HARD", "--noheadings"])?;
         self.prlimit(pid, &[&format!("--nofile={}:", most.trim())]).map(drop)

@@ -1,0 +1,319 @@
+//! One run of a scenario: from calm through its faults to calm, with everything that was seen on the way in a directory.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use super::choice::Run;
+use super::clients::Clients;
+use super::stage::{HOME, LONG, Stage, straighten};
+use super::strike::{Ongoing, begin};
+use super::{files, report};
+use crate::askers::Askers;
+use crate::clock::now_ns;
+use crate::cluster::admin::{Admin, View, group, wait_for};
+use crate::cluster::evidence;
+use crate::cluster::topology::REGIONS;
+use crate::history::{History, Write};
+use crate::invariants::worked::WARM;
+use crate::record::{self, End, Ids, Start, Strike};
+use crate::scenario::fault::Fault;
+use crate::scenario::place::Roles;
+use crate::scenario::random::Shift;
+use crate::scenario::{Ends, Planned};
+use crate::terminal::Stage as Progress;
+use crate::timeline;
+use crate::wan::terms::Change;
+use crate::workload::Table;
+
+const POLL: Duration = Duration::from_millis(5);
+/// A primary that is not there by then will not be.
+const NEVER: Duration = Duration::from_secs(40);
+/// Written on when every fault is over and all is whole, so that what happens beside is seen too.
+const AFTERWARDS: Duration = Duration::from_secs(1);
+/// Rows and answers for the clients of each region that show that they are served.
+const SERVED: usize = 10;
+
+/// Plays it and records it in `dir`.
+pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()> {
+    let scenario = &run.scenario;
+    let calm = stage.calm(&scenario.setting).await?;
+    stage.cluster.forget_lateness();
+    let before = Table::rows(stage.cluster.postgres(HOME), &stage.account).await?;
+    let last_id = before.last().copied().unwrap_or(0);
+    let history = History::after(last_id, &dir.join("history.jsonl"))?;
+    let start = Start { primary: HOME, leader: calm.leader, epoch: calm.epoch, last_id };
+    let begun_ns = now_ns();
+    let mut act = Act { run, stage, history, view: calm, going: Vec::new(), strikes: Vec::new() };
+    let askers = Askers::start(&act.stage.cluster, &group()?)?;
+    let clients = act.start_clients().await?;
+
+    let mut progress = Progress::begin(scenario.name.clone());
+    let schedule_ns = now_ns();
+    act.schedule(&mut progress).await?;
+    let off_ns = now_ns();
+    let mut end = act.heal(&askers, off_ns, &mut progress).await;
+    clients.stop().await;
+    act.finish(&mut end).await;
+    end.before = Ids(before);
+    end.lateness = Some(act.stage.cluster.lateness());
+    end.ended_ns = now_ns();
+    progress.done(act.tally(schedule_ns));
+
+    act.history.flush()?;
+    record::write_told(dir, &askers.reads(), &askers.watched())?;
+    record::write_end(dir, &end)?;
+    let strikes = act.strikes;
+    let facts = record::Run {
+        scenario: scenario.name.clone(),
+        class: scenario.class.to_string(),
+        what: scenario.what.clone(),
+        seed: run.seed,
+        revision: env!("REGENT_REVISION").to_owned(),
+        again: run.again.clone(),
+        mode: scenario.setting.mode,
+        regions: stage.cluster.names().iter().map(|name| (*name).to_owned()).collect(),
+        round_trips_ms: stage.cluster.round_trips.ms(),
+        start,
+        begun_ns,
+        schedule_ns,
+        off_ns,
+        strikes,
+        promotions: [scenario.promotions.least, scenario.promotions.most],
+        heals_within_ms: u64::try_from(scenario.heals_within.as_millis())?,
+        gap_within_ms: scenario.gap_within.map(|bound| u64::try_from(bound.as_millis())).transpose()?,
+    };
+    record::write_run(dir, &facts)?;
+    collect(stage, begun_ns, dir)
+}
+
+/// A run that is under way.
+struct Act<'a> {
+    run: &'a Run,
+    stage: &'a mut Stage,
+    history: History,
+    /// What was known last of who is where.
+    view: View,
+    going: Vec<Going>,
+    strikes: Vec<Strike>,
+}
+
+/// A fault that has begun.
+struct Going {
+    fault: Ongoing,
+    /// Its place in the list of what was done.
+    strike: usize,
+    /// When it is to end; none while it waits for a promotion.
+    until: Option<Instant>,
+    /// What it waits for: an acknowledgement on a later timeline than this, then so long.
+    waits: Option<(u32, Duration, Instant)>,
+}
+
+impl Act<'_> {
+    async fn start_clients(&self) -> anyhow::Result<Clients> {
+        let Stage { cluster, account, .. } = &self.stage;
+        let beside = &self.run.scenario.clients;
+        let clients = Clients::start(cluster, account, &self.history, HOME, beside).await?;
+        for region in self.stage.cluster.names() {
+            let of = |write: &Write| write.client == *region;
+            self.written("clients write", WARM, LONG, of).await?;
+        }
+        Ok(clients)
+    }
+
+    /// Waits for that many more acknowledged rows of a kind.
+    async fn written(
+        &self,
+        what: &str,
+        count: usize,
+        limit: Duration,
+        of: impl Fn(&Write) -> bool,
+    ) -> anyhow::Result<()> {
+        let rows =
+            || self.history.writes().iter().filter(|write| write.receipt().is_some() && of(write)).count();
+        let (start, before) = (Instant::now(), rows());
+        while rows() < before + count {
+            if start.elapsed() > limit {
+                bail!("{what}: {} rows within {limit:?}, expected {count}", rows() - before);
+            }
+            tokio::time::sleep(10 * POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Makes the faults, each in its time, until the last is over.
+    async fn schedule(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
+        let scenario = &self.run.scenario;
+        let mut shift = Shift::new(self.run.seed);
+        let mut ahead: Vec<(Duration, &Planned)> =
+            scenario.schedule.iter().map(|planned| (planned.at + shift.draw(), planned)).collect();
+        ahead.sort_by_key(|(at, _)| *at);
+        let mut ahead = ahead.into_iter().peekable();
+        let (start, lasts) = (Instant::now(), scenario.planned_for());
+        let mut looked = Instant::now();
+        while ahead.peek().is_some() || !self.going.is_empty() || start.elapsed() < lasts {
+            // Who is where has to be known before it happens; nobody may be there to ask afterwards.
+            if looked.elapsed() > Duration::from_millis(200) {
+                looked = Instant::now();
+                if let Ok(Ok(view)) = tokio::time::timeout(10 * POLL, self.stage.view()).await {
+                    self.view = view;
+                }
+            }
+            while let Some((_, planned)) = ahead.next_if(|(at, _)| *at <= start.elapsed()) {
+                progress.tell(planned.fault.words());
+                self.strike(planned).await?;
+            }
+            self.going.iter_mut().try_for_each(|going| going.fault.tick(self.stage))?;
+            self.end_what_is_over()?;
+            tokio::time::sleep(POLL).await;
+        }
+        // What a fault left of links is not left to the next.
+        straighten(&self.stage.cluster, Change::default())
+    }
+
+    fn roles(&self) -> Roles {
+        let View { primary, heir, leader, .. } = self.view;
+        let regions = self.stage.cluster.regions();
+        let home = primary.unwrap_or(HOME);
+        let other = (0..regions).find(|region| *region != home).unwrap_or(home);
+        Roles { regions, home, heir: heir.unwrap_or(other), leader: leader.unwrap_or(home) }
+    }
+
+    async fn strike(&mut self, planned: &Planned) -> anyhow::Result<()> {
+        let (roles, place) = (self.roles(), &planned.place);
+        let fault = Fault { count: files::fit(planned.fault.count), ..planned.fault };
+        if fault.count < planned.fault.count {
+            report::fewer(planned.fault.count, fault.count);
+        }
+        let words = format!("{} ({place})", fault.words());
+        let (from_ns, timeline) = (now_ns(), self.history.newest_timeline());
+        let begun = begin(self.stage, &fault, place, &roles, self.view.epoch).await;
+        let ongoing = begun.with_context(|| words.clone())?;
+        let (name, regions) = (fault.row().name.to_owned(), roles.regions(place));
+        self.strikes.push(Strike { name, words, regions, from_ns, to_ns: from_ns });
+        let strike = self.strikes.len() - 1;
+        let now = Instant::now();
+        let (until, waits) = match planned.ends {
+            Ends::AtOnce => return Ok(()),
+            Ends::After(time) => (Some(now + time), None),
+            Ends::AfterPromotion(time) => (None, Some((timeline, time, now))),
+        };
+        self.going.push(Going { fault: ongoing, strike, until, waits });
+        Ok(())
+    }
+
+    fn end_what_is_over(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        for going in &mut self.going {
+            if let Some((timeline, time, since)) = going.waits
+                && (self.history.first_after(timeline).is_some() || since.elapsed() > NEVER)
+            {
+                (going.until, going.waits) = (Some(now + time), None);
+            }
+        }
+        let is_over = |going: &Going| going.until.is_some_and(|until| until <= now);
+        let (over, going) = std::mem::take(&mut self.going).into_iter().partition(is_over);
+        self.going = going;
+        for Going { fault, strike, .. } in over {
+            fault.end(self.stage).with_context(|| format!("ending: {}", self.strikes[strike].words))?;
+            self.strikes[strike].to_ns = now_ns();
+        }
+        Ok(())
+    }
+
+    /// Waits until all is whole and everybody is served again.
+    async fn heal(&mut self, askers: &Askers, off_ns: u64, progress: &mut Progress) -> End {
+        let mut end = End::default();
+        let limit = self.run.scenario.heals_within + LONG / 2;
+        progress.tell("waiting until all is whole");
+        match wait_for(&mut self.stage.cluster, "whole", limit, View::is_whole, |_| ()).await {
+            Ok(_) => end.whole_ns = Some(now_ns()),
+            Err(error) => {
+                end.trouble = Some(format!("{error:#}"));
+                return end;
+            }
+        }
+        match self.serve(askers, off_ns).await {
+            Ok(()) => end.served_ns = Some(now_ns()),
+            Err(error) => end.trouble = Some(format!("{error:#}")),
+        }
+        tokio::time::sleep(AFTERWARDS).await;
+        end
+    }
+
+    async fn serve(&self, askers: &Askers, off_ns: u64) -> anyhow::Result<()> {
+        for region in self.stage.cluster.names() {
+            let of = |write: &Write| write.client == *region && write.invoked_ns > off_ns;
+            self.written(&format!("writers of {region} are served again"), SERVED, LONG, of).await?;
+        }
+        let (start, before) = (Instant::now(), askers.answered());
+        let wanted = before + SERVED * self.stage.cluster.regions();
+        while askers.answered() < wanted {
+            if start.elapsed() > LONG {
+                bail!("askers: {} answers within {LONG:?}, expected {wanted}", askers.answered() - before);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        let log = Admin::of(&self.stage.cluster)?.log().await?;
+        let last = log.last_key_value().map(|(epoch, _)| *epoch).context("a whole group has an epoch")?;
+        while askers.watched_up_to() < last {
+            if start.elapsed() > LONG {
+                bail!("a watcher was not told of epoch {last} within {LONG:?}");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// What is there in the end, as far as anybody can be asked.
+    async fn finish(&self, end: &mut End) {
+        if let Err(error) = self.look(end).await {
+            let error = format!("what is there in the end could not be seen: {error:#}");
+            end.trouble.get_or_insert(error);
+        }
+    }
+
+    async fn look(&self, end: &mut End) -> anyhow::Result<()> {
+        end.log = Admin::of(&self.stage.cluster)?.changes().await?;
+        let begun_ns = self.strikes.first().map_or(0, |strike| strike.from_ns);
+        for event in timeline::read(&self.stage.cluster.audit_files(), begun_ns, u64::MAX) {
+            let Some(kept) = event.kept.filter(|_| event.event == "tail_kept") else { continue };
+            end.tails.extend(evidence::kept_tails(self.stage.cluster.postgres_bin(), Path::new(&kept))?);
+        }
+        let view = self.stage.view().await?;
+        let primary = view.primary.context("nobody is primary")?;
+        end.rows = Some(Ids(Table::rows(self.stage.cluster.postgres(primary), &self.stage.account).await?));
+        Ok(())
+    }
+
+    fn tally(&self, schedule_ns: u64) -> String {
+        let seconds = (now_ns() - schedule_ns) as f64 / 1e9;
+        let rows = self.history.acknowledged() as f64;
+        let faults = match self.strikes.len() {
+            1 => "1 fault".to_owned(),
+            many => format!("{many} faults"),
+        };
+        format!("{faults}, {:.0} rows/s", rows / seconds)
+    }
+}
+
+/// Copies what nodes and agents wrote down since, and every log.
+fn collect(stage: &Stage, since_ns: u64, dir: &Path) -> anyhow::Result<()> {
+    for (region, name) in REGIONS.iter().enumerate().take(stage.cluster.regions()) {
+        let (from, to) = (stage.cluster.run_dir().region(region), dir.join(name));
+        fs::create_dir_all(&to)?;
+        for file in ["node.audit", "agent.audit"] {
+            let text = fs::read_to_string(from.join(file)).unwrap_or_default();
+            let recent = text.lines().filter(|line| timeline::is_since(line, since_ns));
+            let lines: String = recent.flat_map(|line| [line, "\n"]).collect();
+            fs::write(to.join(file), lines)?;
+        }
+        for file in ["node.log", "agent.log", "postgres.log"] {
+            // One that was never begun is not there.
+            let _ = fs::copy(from.join(file), to.join(file));
+        }
+    }
+    Ok(())
+}
