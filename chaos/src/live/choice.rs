@@ -18,7 +18,7 @@ pub struct Args {
     /// All there are
     #[arg(long)]
     pub all: bool,
-    /// Those that every change is tested with, about ten minutes
+    /// Those that every change is tested with, about five minutes
     #[arg(long)]
     pub ci: bool,
     /// Faults of all classes that overlap by chance, from the seed
