@@ -96,6 +96,17 @@ impl Tally {
         self.lines.iter().filter(|line| line.came == came).count()
     }
 
+    /// The theorems that are broken, of every run in which some are.
+    pub fn broken(&self) -> Vec<&str> {
+        let broken = self.lines.iter().filter(|line| line.came == Came::Judged(Outcome::Broken));
+        broken.map(|line| line.why.as_str()).collect()
+    }
+
+    /// Whether something cannot be run here.
+    pub fn skipped(&self) -> bool {
+        self.number(Came::Skipped) > 0
+    }
+
     /// 0: all hold. 1: some are broken, or could not be played. 3: none is, but some count for less.
     pub fn code(&self) -> u8 {
         let broken = self.number(Came::Judged(Outcome::Broken)) + self.number(Came::Failed);
