@@ -72,8 +72,8 @@ fn find_out(blunt: &'static Blunt) -> anyhow::Result<Found> {
         if tally.skipped() {
             return Ok(Found::NotRun);
         }
-        if let Some(broken) = tally.broken().first() {
-            return Ok(Found::Out(seed, (*broken).to_owned()));
+        if let Some(broken) = tally.broken().into_iter().next() {
+            return Ok(Found::Out(seed, broken));
         }
     }
     Ok(Found::Not)
