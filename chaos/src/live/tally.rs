@@ -90,14 +90,7 @@ impl Tally {
         self.add(run, Came::Skipped, None, Vec::new(), why.to_owned());
     }
 
-    fn add(
-        &mut self,
-        run: &Run,
-        came: Came,
-        gap_ms: Option<f64>,
-        broken: Vec<&'static str>,
-        why: String,
-    ) {
+    fn add(&mut self, run: &Run, came: Came, gap_ms: Option<f64>, broken: Vec<&'static str>, why: String) {
         let (name, seed) = (run.scenario.name.clone(), run.seed);
         self.lines.push(Line { name, seed, came, gap_ms, broken, why });
     }
