@@ -3,7 +3,9 @@
 //! [`wan`] puts distances between processes of one machine, [`cluster`] runs the real ones, [`workload`] writes, [`askers`]
 //! ask who leads, [`history`] remembers, [`invariants`] judge what was remembered (one file a theorem), [`timeline`] tells what the
 //! processes say they did, and [`demo`] puts it together. [`gray`] leaves a Postgres half dead,
-//! [`shim`] breaks what is relied on. [`bench`] measures what is calm, and these; [`race`] runs the same against others. [`sim`] runs the simulated world, [`model`] walks through every order of events in small clusters, [`mutants`] proves that the checks can fail.
+//! [`shim`] breaks what is relied on, and [`sharp`] shows that the harness notices builds that are wrong. [`bench`] measures what is
+//! calm, and these; [`race`] runs the same against others. [`sim`] runs the simulated world, [`model`] walks through every order of
+//! events in small clusters, [`mutants`] proves that the checks can fail.
 //!
 //! What is not here, on purpose: any knowledge of how Regent decides. The verdicts rest on what clients saw and on
 //! what is in Postgres' own files, never on what a node or an agent says of itself.
@@ -25,6 +27,7 @@ pub mod page;
 pub mod race;
 pub mod record;
 pub mod scenario;
+pub mod sharp;
 pub mod shim;
 pub mod sim;
 pub mod terminal;

@@ -16,6 +16,7 @@ use regent_chaos::live::{self, list};
 use regent_chaos::model;
 use regent_chaos::mutants;
 use regent_chaos::race;
+use regent_chaos::sharp;
 use regent_chaos::sim;
 use regent_chaos::wan::stand_alone as wan;
 use regent_core::replication::Mode;
@@ -60,6 +61,12 @@ enum Command {
     Wan(wan::Args),
     /// The same writers, faults and links against Patroni, pg_auto_failover and Regent, in rotation; needs root
     Race(race::Args),
+    /// Builds that are wrong on purpose, each in a scenario in which it must be found out; exit 1 if one is not
+    Sharp(sharp::Args),
+    /// A node or an agent with one rule of the core switched off
+    #[cfg(feature = "mutants")]
+    #[command(hide = true)]
+    Blunt(sharp::program::Args),
     /// Waits for the end of its standard input, then ends all that works in a run's directory
     #[command(hide = true)]
     Reap { run: PathBuf, leases: PathBuf },
@@ -226,6 +233,9 @@ fn main() -> ExitCode {
         Command::List(args) => return exit(list::run(&args)),
         Command::Check(args) => return exit(check::run(&args)),
         Command::Live(args) => return live::run(&args).unwrap_or_else(|error| exit(Err(error))),
+        Command::Sharp(args) => return sharp::run(&args).unwrap_or_else(|error| exit(Err(error))),
+        #[cfg(feature = "mutants")]
+        Command::Blunt(args) => return exit(sharp::program::run(&args)),
         Command::Demo { once, common } => Work::Demo(common.plan(vec![Fault::Region], !once)),
         Command::Bench { what } => what.work(),
     };

@@ -78,10 +78,13 @@ fn one_writable(record: &Record) -> Finding {
     let report = one_writable_primary::check(&record.writes);
     let mut broken = Vec::new();
     if !report.late.is_empty() {
-        broken.push(format!("acknowledged by an old primary after the new one's: rows {:?}", report.late));
+        broken.push(format!(
+            "acknowledged by an old primary after the new one's: {}",
+            rows::listed(&report.late)
+        ));
     }
     if !report.shared.is_empty() {
-        broken.push(format!("two wrote one timeline: rows {:?}", report.shared));
+        broken.push(format!("two wrote one timeline: {}", rows::listed(&report.shared)));
     }
     let words = format!("none of {} acknowledgements came from an old primary", report.acknowledged);
     Finding::always("S1 one writable primary", words, broken)

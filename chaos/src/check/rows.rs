@@ -100,7 +100,7 @@ fn travels(run: &Run, home: usize) -> impl Fn(&str) -> Duration {
 }
 
 /// Some of them, and how many there are.
-fn listed(rows: &[u64]) -> String {
+pub(super) fn listed(rows: &[u64]) -> String {
     let some: Vec<String> = rows.iter().take(5).map(u64::to_string).collect();
     let more = if rows.len() > some.len() { ", .." } else { "" };
     format!("{} rows ({}{more})", rows.len(), some.join(", "))

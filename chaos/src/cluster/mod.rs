@@ -39,6 +39,7 @@ use run_dir::{Programs, RunDir};
 pub use running::Process;
 use topology::{REGIONS, RoundTrips};
 
+use crate::sharp::Blunt;
 use crate::shim::{Library, Shim};
 use crate::wan::LatenessReport;
 use crate::wan::relays::Relays;
@@ -52,6 +53,7 @@ pub struct Cluster {
     run: RunDir,
     programs: Programs,
     instances: usize,
+    blunt: Option<&'static Blunt>,
     /// As they were asked for.
     pub round_trips: RoundTrips,
     /// How long a promise lasts, if not as long as usual.
@@ -84,6 +86,8 @@ pub struct Options {
     pub disks: Vec<usize>,
     /// How long a promise lasts, if not as long as usual.
     pub ttl: Option<Duration>,
+    /// Nodes and agents that are wrong on purpose.
+    pub blunt: Option<&'static Blunt>,
 }
 
 /// What a cluster can stand on.
@@ -103,13 +107,21 @@ impl Options {
             shim: false,
             disks: Vec::new(),
             ttl: None,
+            blunt: None,
         }
     }
 
     /// The same on a network of its own. The cluster has to be started by what [`Land::run`] runs.
     pub fn on(land: &Arc<Land>) -> Options {
         let instances = land.round_trips().regions();
-        Options { instances, ground: On::Land(land.clone()), shim: false, disks: Vec::new(), ttl: None }
+        Options {
+            instances,
+            ground: On::Land(land.clone()),
+            shim: false,
+            disks: Vec::new(),
+            ttl: None,
+            blunt: None,
+        }
     }
 }
 
@@ -121,7 +133,7 @@ impl Cluster {
 
     /// The same, as these say.
     pub fn start_with(programs: Programs, options: Options) -> anyhow::Result<Cluster> {
-        let Options { ground, instances, shim, disks, ttl } = options;
+        let Options { ground, instances, shim, disks, ttl, blunt } = options;
         let ground = match ground {
             On::Relays(round_trips) => Ground::Relays(Relays::start()?, round_trips),
             On::Land(land) => Ground::Land(land),
@@ -134,6 +146,10 @@ impl Cluster {
         for region in disks {
             let mount = cluster.run.region(region).join(ending::DISK);
             cluster.regions[region].disk = Some(Disk::make(&mount, disk::SIZE, cluster.run.user())?);
+        }
+        if let Some(blunt) = blunt {
+            blunt.lay(&cluster.programs.bin_dir, &cluster.run.path().join("bin"))?;
+            cluster.blunt = Some(blunt);
         }
         for region in 0..cluster.regions() {
             cluster.write_config(region)?;
@@ -169,7 +185,7 @@ impl Cluster {
                 unread: Vec::new(),
             });
         }
-        Ok(Cluster { regions, ground, run, programs, instances, round_trips, ttl: None })
+        Ok(Cluster { regions, ground, run, programs, instances, round_trips, ttl: None, blunt: None })
     }
 
     fn lay_shim(&mut self) -> anyhow::Result<()> {

@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
-use std::process::Child;
+use std::path::Path;
+use std::process::{Child, Command};
 
 use anyhow::bail;
 
@@ -80,10 +81,16 @@ impl Cluster {
         }
         let dir = self.run.region(region);
         let (program, name) = which.names();
+        let instead = self.blunt.map(|blunt| blunt.instead_of(which));
+        let program = instead.as_ref().and_then(|instead| instead.program).unwrap_or(program);
         let mut command = self.ground.command(region, &self.run.program(program), self.run.user())?;
+        command.args(instead.iter().flat_map(|instead| &instead.args));
         command.arg("--config").arg(dir.join(format!("{name}.toml")));
         if let Some(shim) = &self.regions[region].shim {
             command.envs(shim.environment());
+        }
+        if let Some(library) = instead.and_then(|instead| instead.preload) {
+            preload(&mut command, &self.run.program(library));
         }
         let output = match log {
             Log::File => processes::append(&dir.join(format!("{name}.log")))?,
@@ -149,4 +156,16 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// Has a library loaded before what is loaded already.
+fn preload(command: &mut Command, library: &Path) {
+    const NAME: &str = "LD_PRELOAD";
+    let before = command.get_envs().find(|(name, _)| *name == NAME).and_then(|(_, value)| value);
+    let mut all = library.as_os_str().to_owned();
+    if let Some(before) = before {
+        all.push(":");
+        all.push(before);
+    }
+    command.env(NAME, all);
 }

@@ -5,9 +5,10 @@ use clap::ArgGroup;
 
 use crate::cluster::topology::RoundTrips;
 use crate::scenario::{self, Scenario, Setting, random};
+use crate::sharp::Blunt;
 
 /// What `regent-chaos live` can be asked for.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 #[command(group = ArgGroup::new("which").args(["names", "class", "all", "ci", "random"]).required(true))]
 pub struct Args {
     /// Scenarios, as `regent-chaos list` shows them
@@ -39,6 +40,17 @@ pub struct Args {
     /// Other round trips in ms, of scenarios with three regions: first to second, first to third, second to third
     #[arg(long, value_name = "A,B,C", value_parser = RoundTrips::parse)]
     pub rtt: Option<RoundTrips>,
+    /// With nodes and agents that are wrong on purpose: one of those of `regent-chaos sharp`
+    #[arg(long, value_name = "BUILD", value_parser = Blunt::named)]
+    pub blunt: Option<&'static Blunt>,
+}
+
+impl Args {
+    /// One run of the scenario in which a blunt build must be found out.
+    pub fn of_blunt(blunt: &'static Blunt, seed: u64) -> Args {
+        let names = vec![blunt.scenario.to_owned()];
+        Args { names, seed, trials: 1, blunt: Some(blunt), ..Args::default() }
+    }
 }
 
 /// One scenario with a seed.
@@ -50,6 +62,8 @@ pub struct Run {
     pub seed: u64,
     /// The command that runs it again.
     pub again: String,
+    /// What runs in the place of nodes and agents, if they are to be wrong.
+    pub blunt: Option<&'static Blunt>,
 }
 
 /// The scenarios that were asked for, in the order of the lists; the first of those that chance draws.
@@ -57,13 +71,13 @@ pub fn choose(args: &Args) -> anyhow::Result<Vec<Run>> {
     if args.random {
         return Ok(vec![drawn(args, args.seed)?]);
     }
-    let rtt = rtt_words(args);
+    let (rtt, blunt) = (rtt_words(args), blunt_words(args));
     let mut runs = Vec::new();
     for scenario in wanted(args)? {
         let scenario = with_round_trips(scenario, args.rtt)?;
         for seed in args.seed..args.seed + args.trials {
-            let again = format!("regent-chaos live {} --seed {seed}{rtt}", scenario.name);
-            runs.push(Run { scenario: scenario.clone(), seed, again });
+            let again = format!("regent-chaos live {} --seed {seed}{rtt}{blunt}", scenario.name);
+            runs.push(Run { scenario: scenario.clone(), seed, again, blunt: args.blunt });
         }
     }
     Ok(runs)
@@ -71,12 +85,17 @@ pub fn choose(args: &Args) -> anyhow::Result<Vec<Run>> {
 
 /// What chance draws from a seed.
 pub fn drawn(args: &Args, seed: u64) -> anyhow::Result<Run> {
-    let again = format!("regent-chaos live --random --seed {seed}{}", rtt_words(args));
-    Ok(Run { scenario: with_round_trips(random::draw(seed), args.rtt)?, seed, again })
+    let again = format!("regent-chaos live --random --seed {seed}{}{}", rtt_words(args), blunt_words(args));
+    let scenario = with_round_trips(random::draw(seed), args.rtt)?;
+    Ok(Run { scenario, seed, again, blunt: args.blunt })
 }
 
 fn rtt_words(args: &Args) -> String {
     args.rtt.map(|rtt| format!(" --rtt {}", rtt.words().replace('/', ","))).unwrap_or_default()
+}
+
+fn blunt_words(args: &Args) -> String {
+    args.blunt.map(|blunt| format!(" --blunt {}", blunt.name)).unwrap_or_default()
 }
 
 fn wanted(args: &Args) -> anyhow::Result<Vec<Scenario>> {
@@ -166,6 +185,15 @@ mod tests {
         assert_eq!(runs[0].scenario.setting.round_trips_ms, [10, 20, 30]);
         let drawn = chosen("--random --seed 3 --minutes 2").unwrap();
         assert_eq!(drawn[0].again, "regent-chaos live --random --seed 3");
+    }
+
+    #[test]
+    fn a_blunt_build_is_in_the_line_that_repeats_it() {
+        let runs = chosen("calm --blunt flush-without-fdatasync").unwrap();
+        assert_eq!(runs[0].again, "regent-chaos live calm --seed 1 --blunt flush-without-fdatasync");
+        assert_eq!(runs[0].blunt.unwrap().name, "flush-without-fdatasync");
+        let said = chosen("calm --blunt dull").unwrap_err();
+        assert!(said.contains("no blunt build dull"), "{said}");
     }
 
     #[test]

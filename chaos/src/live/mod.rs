@@ -31,11 +31,17 @@ use choice::Run;
 use lacks::Lacks;
 use results::Results;
 use stage::Stage;
-use tally::Tally;
+pub use tally::Tally;
 
 /// Runs what was asked for. 0: all of it holds. 1: something is broken, or could not be run. 3: nothing is broken, but some of
 /// it counts for less than it should or could not be run here.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let tally = tally_of(args)?;
+    Ok(ExitCode::from(tally.code()))
+}
+
+/// Plays all of it, and says what came of it.
+pub fn tally_of(args: &Args) -> anyhow::Result<Tally> {
     let chosen = choice::choose(args)?;
     report::title(&chosen, args.minutes);
     files::allow_many();
@@ -69,7 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
     }
     all.tally.print(all.results.path());
-    Ok(ExitCode::from(all.tally.code()))
+    Ok(all.tally)
 }
 
 /// What came of everything so far.
@@ -111,7 +117,7 @@ impl Session {
             let run = run?;
             let built = match stage.take() {
                 Some(stage) => Ok(stage),
-                None => Stage::build(land, &run.scenario.setting).await,
+                None => Stage::build(land, &run.scenario.setting, run.blunt).await,
             };
             match built {
                 Ok(on) => stage = self.play_one(on, &run).await?,

@@ -22,7 +22,7 @@ use crate::record::{self, End, Ids, Start, Strike};
 use crate::scenario::fault::Fault;
 use crate::scenario::place::Roles;
 use crate::scenario::random::Shift;
-use crate::scenario::{Ends, Planned};
+use crate::scenario::{Begins, Ends, Planned};
 use crate::terminal::Stage as Progress;
 use crate::timeline;
 use crate::wan::terms::Change;
@@ -146,14 +146,11 @@ impl Act<'_> {
     /// Makes the faults, each in its time, until the last is over.
     async fn schedule(&mut self, progress: &mut Progress) -> anyhow::Result<()> {
         let scenario = &self.run.scenario;
-        let mut shift = Shift::new(self.run.seed);
-        let mut ahead: Vec<(Duration, &Planned)> =
-            scenario.schedule.iter().map(|planned| (planned.at + shift.draw(), planned)).collect();
-        ahead.sort_by_key(|(at, _)| *at);
-        let mut ahead = ahead.into_iter().peekable();
+        let mut ahead = planned(self.run);
+        let (before, mut promoted) = (self.history.newest_timeline(), None);
         let (start, lasts) = (Instant::now(), scenario.planned_for());
         let mut looked = Instant::now();
-        while ahead.peek().is_some() || !self.going.is_empty() || start.elapsed() < lasts {
+        while !ahead.is_empty() || !self.going.is_empty() || start.elapsed() < lasts {
             // Who is where has to be known before it happens; nobody may be there to ask afterwards.
             if looked.elapsed() > Duration::from_millis(200) {
                 looked = Instant::now();
@@ -161,7 +158,12 @@ impl Act<'_> {
                     self.view = view;
                 }
             }
-            while let Some((_, planned)) = ahead.next_if(|(at, _)| *at <= start.elapsed()) {
+            let elapsed = start.elapsed();
+            if promoted.is_none() && (self.history.first_after(before).is_some() || elapsed > NEVER) {
+                promoted = Some(elapsed);
+            }
+            let due: Vec<_> = ahead.extract_if(.., |(begins, _)| begins.is_due(elapsed, promoted)).collect();
+            for (_, planned) in due {
                 progress.tell(planned.fault.words());
                 self.strike(planned).await?;
             }
@@ -297,6 +299,18 @@ impl Act<'_> {
         };
         format!("{faults}, {:.0} rows/s", rows / seconds)
     }
+}
+
+/// What is to be done, in the order of time; a little later than it says, by chance, where that does not matter.
+fn planned(run: &Run) -> Vec<(Begins, &Planned)> {
+    let mut shift = Shift::new(run.seed);
+    let mut begins = |planned: &Planned| match planned.begins {
+        Begins::At(time) if !run.scenario.exact => Begins::At(time + shift.draw()),
+        exactly => exactly,
+    };
+    let mut ahead: Vec<_> = run.scenario.schedule.iter().map(|planned| (begins(planned), planned)).collect();
+    ahead.sort_by_key(|(begins, _)| *begins);
+    ahead
 }
 
 /// Copies what nodes and agents wrote down since, and every log.

@@ -12,6 +12,7 @@ use crate::cluster::ways::Ways;
 use crate::cluster::{Cluster, Options};
 use crate::demo::{fault::bring_home, setup};
 use crate::scenario::Setting;
+use crate::sharp::Blunt;
 use crate::terminal::Stage as Progress;
 use crate::wan::terms::{Change, Rate, Share, Size, Span, Toggle};
 use crate::workload::Account;
@@ -34,12 +35,17 @@ pub struct Stage {
 
 impl Stage {
     /// Starts a cluster.
-    pub async fn build(land: &Arc<Land>, setting: &Setting) -> anyhow::Result<Stage> {
+    pub async fn build(
+        land: &Arc<Land>,
+        setting: &Setting,
+        blunt: Option<&'static Blunt>,
+    ) -> anyhow::Result<Stage> {
         let mut options = Options::on(land);
-        (options.instances, options.shim, options.ttl) = (setting.instances, setting.shim, setting.ttl);
+        (options.instances, options.shim) = (setting.instances, setting.shim);
         if setting.disks {
             options.disks = (0..setting.regions).collect();
         }
+        (options.ttl, options.blunt) = (setting.ttl, blunt);
         let (cluster, account) = setup::start_with(options).await?;
         Ok(Stage { cluster, account, links: Change::default(), mode: Mode::Async })
     }
@@ -60,6 +66,7 @@ impl Stage {
         let view = wait_for(&mut self.cluster, "calm at home", LONG, at_home, tell).await?;
         let admin = Admin::of(&self.cluster)?;
         insist("the mode in force", LONG, async || admin.in_force().await).await?;
+        self.cluster.settle_disks()?;
         self.links = setting.links;
         straighten(&self.cluster, self.links)?;
         progress.done(format!("{}, epoch {}, {}", self.cluster.names()[HOME], view.epoch, setting.mode));

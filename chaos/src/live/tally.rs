@@ -53,6 +53,8 @@ struct Line {
     seed: u64,
     came: Came,
     gap_ms: Option<f64>,
+    /// The theorems that do not hold.
+    broken: Vec<&'static str>,
     why: String,
 }
 
@@ -72,28 +74,40 @@ impl Tally {
     /// One was judged.
     pub fn count(&mut self, run: &Run, judged: &Verdict) {
         let broken = judged.findings.iter().filter(|finding| !finding.holds());
-        let broken = broken.map(|finding| finding.theorem.to_owned());
-        let why: Vec<String> = broken.chain(judged.late.clone()).chain(judged.idle.clone()).collect();
-        self.add(run, Came::Judged(judged.outcome), Some(judged.gap_ms), why.join("; "));
+        let broken: Vec<&str> = broken.map(|finding| finding.theorem).collect();
+        let theorems = broken.iter().map(|theorem| (*theorem).to_owned());
+        let why: Vec<String> = theorems.chain(judged.late.clone()).chain(judged.idle.clone()).collect();
+        self.add(run, Came::Judged(judged.outcome), Some(judged.gap_ms), broken, why.join("; "));
     }
 
     /// One could not be played to its end.
     pub fn fail(&mut self, run: &Run, why: &str) {
-        self.add(run, Came::Failed, None, why.to_owned());
+        self.add(run, Came::Failed, None, Vec::new(), why.to_owned());
     }
 
     /// One could not be run here.
     pub fn skip(&mut self, run: &Run, why: &str) {
-        self.add(run, Came::Skipped, None, why.to_owned());
+        self.add(run, Came::Skipped, None, Vec::new(), why.to_owned());
     }
 
-    fn add(&mut self, run: &Run, came: Came, gap_ms: Option<f64>, why: String) {
+    fn add(&mut self, run: &Run, came: Came, gap_ms: Option<f64>, broken: Vec<&'static str>, why: String) {
         let (name, seed) = (run.scenario.name.clone(), run.seed);
-        self.lines.push(Line { name, seed, came, gap_ms, why });
+        self.lines.push(Line { name, seed, came, gap_ms, broken, why });
     }
 
     fn number(&self, came: Came) -> usize {
         self.lines.iter().filter(|line| line.came == came).count()
+    }
+
+    /// The theorems that are broken, of every run in which some are.
+    pub fn broken(&self) -> Vec<String> {
+        let broken = self.lines.iter().filter(|line| line.came == Came::Judged(Outcome::Broken));
+        broken.map(|line| line.broken.join(", ")).collect()
+    }
+
+    /// Whether something cannot be run here.
+    pub fn skipped(&self) -> bool {
+        self.number(Came::Skipped) > 0
     }
 
     /// 0: all hold. 1: some are broken, or could not be played. 3: none is, but some count for less.
@@ -110,7 +124,7 @@ impl Tally {
     pub fn print(&self, kept: Option<&Path>) {
         if self.lines.len() > 1 {
             println!("\n{}", bold(format!("{:<28}{:>6}  {:<9}{:>8}", "scenario", "seed", "", "gap, ms")));
-            for Line { name, seed, came, gap_ms, why } in &self.lines {
+            for Line { name, seed, came, gap_ms, why, .. } in &self.lines {
                 let gap = gap_ms.map_or("-".to_owned(), |gap| format!("{gap:.0}"));
                 println!("{name:<28}{seed:>6}  {}  {gap:>8}  {}", came.shown(), dim(why));
             }
@@ -141,6 +155,7 @@ mod tests {
                 seed: 1,
                 came: *came,
                 gap_ms: None,
+                broken: Vec::new(),
                 why: String::new(),
             };
             Tally { lines: all.iter().map(line).collect(), ..Tally::default() }.code()

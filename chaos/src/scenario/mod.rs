@@ -35,6 +35,7 @@ pub enum Class {
     Coordinator,
     Resources,
     Interface,
+    Sharp,
 }
 
 /// One scenario.
@@ -54,6 +55,8 @@ pub struct Scenario {
     pub clients: Vec<Client>,
     /// For how long clients write, from the first fault's beginning on, when no fault takes longer.
     pub lasts: Duration,
+    /// Whether each fault happens when it is planned, and not a little later by chance.
+    pub exact: bool,
     /// What is done, in the order of time.
     pub schedule: Vec<Planned>,
     /// How often the primary may move, and must.
@@ -131,14 +134,40 @@ impl Setting {
 /// One fault of a schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planned {
-    /// When, from the moment on in which all clients write.
-    pub at: Duration,
+    /// When.
+    pub begins: Begins,
     /// What.
     pub fault: Fault,
     /// Where.
     pub place: Place,
     /// Until when.
     pub ends: Ends,
+}
+
+/// When a fault begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Begins {
+    /// So long after the moment from which on all clients write.
+    At(Duration),
+    /// So long after another instance than before has acknowledged a write.
+    AfterPromotion(Duration),
+}
+
+impl Begins {
+    /// After what it waits for.
+    pub fn after(self) -> Duration {
+        match self {
+            Begins::At(time) | Begins::AfterPromotion(time) => time,
+        }
+    }
+
+    /// Whether it should have begun by now; `promoted` says when another instance acknowledged.
+    pub fn is_due(self, now: Duration, promoted: Option<Duration>) -> bool {
+        match self {
+            Begins::At(time) => time <= now,
+            Begins::AfterPromotion(time) => promoted.is_some_and(|promoted| promoted + time <= now),
+        }
+    }
 }
 
 /// When a fault is over.
@@ -180,7 +209,7 @@ impl Display for Promotions {
 
 impl Class {
     /// All of them, with their files.
-    pub const ALL: [(Class, &str, &str); 9] = [
+    pub const ALL: [(Class, &str, &str); 10] = [
         (Class::Calm, "calm", include_str!("../../scenarios/calm.toml")),
         (Class::Process, "process", include_str!("../../scenarios/process.toml")),
         (Class::Clock, "clock", include_str!("../../scenarios/clock.toml")),
@@ -190,6 +219,7 @@ impl Class {
         (Class::Coordinator, "coordinator", include_str!("../../scenarios/coordinator.toml")),
         (Class::Resources, "resources", include_str!("../../scenarios/resources.toml")),
         (Class::Interface, "interface", include_str!("../../scenarios/interface.toml")),
+        (Class::Sharp, "sharp", include_str!("../../scenarios/sharp.toml")),
     ];
 }
 
@@ -209,8 +239,8 @@ impl Scenario {
     /// When the last fault begins or, as far as it is known, ends; no earlier than [`Scenario::lasts`].
     pub fn planned_for(&self) -> Duration {
         let end = |planned: &Planned| match planned.ends {
-            Ends::After(time) | Ends::AfterPromotion(time) => planned.at + time,
-            Ends::AtOnce => planned.at,
+            Ends::After(time) | Ends::AfterPromotion(time) => planned.begins.after() + time,
+            Ends::AtOnce => planned.begins.after(),
         };
         self.schedule.iter().map(end).max().unwrap_or_default().max(self.lasts)
     }

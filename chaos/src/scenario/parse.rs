@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use super::fault::{self, Fault, Needs, Wants};
 use super::place::Place;
-use super::{Class, Client, Ends, NoScenarios, Planned, Promotions, Scenario, Setting, Wrong};
+use super::{Begins, Class, Client, Ends, NoScenarios, Planned, Promotions, Scenario, Setting, Wrong};
 use crate::wan::terms::Change;
 
 /// Nothing is waited for so long.
@@ -48,6 +48,8 @@ struct Entry {
     mode: Option<String>,
     #[serde(default)]
     links: Change,
+    #[serde(default)]
+    exact: bool,
     lasts: Option<String>,
     promotions: String,
     heals_within: Option<String>,
@@ -96,8 +98,8 @@ impl Entry {
             let planned = planned.map_err(|(key, error)| wrong(&format!("fault {number}, {key}"))(error))?;
             schedule.push(planned);
         }
-        schedule.sort_by_key(|planned| planned.at);
-        let Entry { name, what, ci, .. } = self;
+        schedule.sort_by_key(|planned| planned.begins);
+        let Entry { name, what, ci, exact, .. } = self;
         Ok(Scenario {
             name,
             class,
@@ -106,6 +108,7 @@ impl Entry {
             setting,
             clients,
             lasts,
+            exact,
             schedule,
             promotions,
             heals_within,
@@ -151,7 +154,7 @@ impl Entry {
 
 impl FaultEntry {
     fn planned(&self) -> Result<Planned, (&'static str, Wrong)> {
-        let at = duration(&self.at).map_err(|wrong| ("at", wrong))?;
+        let begins = self.begins().map_err(|wrong| ("at", wrong))?;
         let row = fault::named(&self.what).ok_or_else(|| {
             let names: Vec<&str> = fault::TABLE.iter().map(|row| row.name).collect();
             ("what", Wrong::new(format!("one of {}", names.join(", ")), &*self.what))
@@ -167,7 +170,14 @@ impl FaultEntry {
         fault.count = told("count", wants(Wants::Count), self.count)?.unwrap_or_default();
         fault.link = told("link", wants(Wants::Link), self.link)?.unwrap_or_default();
         let ends = self.ends(row.lasts)?;
-        Ok(Planned { at, fault, place, ends })
+        Ok(Planned { begins, fault, place, ends })
+    }
+
+    fn begins(&self) -> Result<Begins, Wrong> {
+        match self.at.starts_with("promoted") {
+            true => promoted(&self.at).map(Begins::AfterPromotion),
+            false => duration(&self.at).map(Begins::At),
+        }
     }
 
     fn ends(&self, can_last: bool) -> Result<Ends, (&'static str, Wrong)> {
@@ -312,6 +322,20 @@ mod tests {
             let said = file(Class::Process, &GOOD.replace(good, bad)).unwrap_err().to_string();
             assert!(said.contains(says), "{bad}:\nexpected {says}\ngot {said}");
         }
+    }
+
+    #[test]
+    fn a_fault_can_wait_for_a_promotion() {
+        let text = GOOD.replace("at = \"2s\"", "at = \"promoted + 1s\"");
+        let all = file(Class::Process, &text).unwrap();
+        let [watchers, kill] = &all[0].schedule[..] else { panic!("{all:?}") };
+        let second = Duration::from_secs(1);
+        assert_eq!((watchers.begins, kill.begins), (Begins::At(second), Begins::AfterPromotion(second)));
+        assert!(watchers.begins.is_due(second, None) && !kill.begins.is_due(9 * second, None));
+        assert!(kill.begins.is_due(9 * second, Some(8 * second)));
+        assert!(!kill.begins.is_due(9 * second, Some(9 * second)));
+        let wrong = file(Class::Process, &GOOD.replace("at = \"2s\"", "at = \"promoted soon\"")).unwrap_err();
+        assert!(wrong.to_string().contains("fault 1, at: expected promoted, or"), "{wrong}");
     }
 
     #[test]

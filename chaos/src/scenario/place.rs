@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::str::FromStr;
 
 use super::wrong::Wrong;
+use crate::cluster::topology::REGIONS;
 
 /// Part of the cluster, by what it does there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Role {
     Others,
     /// Every region.
     All,
+    /// One by its place, whatever its role.
+    Named(usize),
 }
 
 /// One or several roles, or the ways of a link between two.
@@ -29,6 +32,8 @@ pub enum Role {
 pub enum Place {
     /// These regions; of a link, all ways to and from them.
     Regions(Vec<Role>),
+    /// These regions; of a link, the ways between them and all others. Among themselves they are as before.
+    Together(Vec<Role>),
     /// The ways from the first to the second alone.
     OneWay(Role, Role),
     /// And back.
@@ -49,7 +54,7 @@ pub struct Roles {
 }
 
 impl Role {
-    const ALL: [(&str, Role); 7] = [
+    const ALL: [(&str, Role); 12] = [
         ("home", Role::Home),
         ("heir", Role::Heir),
         ("third", Role::Third),
@@ -57,6 +62,11 @@ impl Role {
         ("followers", Role::Followers),
         ("others", Role::Others),
         ("all", Role::All),
+        (REGIONS[0], Role::Named(0)),
+        (REGIONS[1], Role::Named(1)),
+        (REGIONS[2], Role::Named(2)),
+        (REGIONS[3], Role::Named(3)),
+        (REGIONS[4], Role::Named(4)),
     ];
 }
 
@@ -82,13 +92,16 @@ impl Display for Role {
 impl FromStr for Place {
     type Err = Wrong;
 
-    /// `home`, `home, heir`, `home to heir` (one way), `home and heir` (both ways).
+    /// `home`, `home, heir`, `home to heir` (one way), `home and heir` (both ways), `home with heir` (both against all others).
     fn from_str(text: &str) -> Result<Place, Wrong> {
         if let Some((from, to)) = text.split_once(" to ") {
             return Ok(Place::OneWay(from.parse()?, to.parse()?));
         }
         if let Some((a, b)) = text.split_once(" and ") {
             return Ok(Place::Between(a.parse()?, b.parse()?));
+        }
+        if text.contains(" with ") {
+            return Ok(Place::Together(text.split(" with ").map(str::parse).collect::<Result<_, _>>()?));
         }
         let roles: Result<Vec<Role>, Wrong> = text.split(',').map(|role| role.trim().parse()).collect();
         Ok(Place::Regions(roles?))
@@ -98,12 +111,17 @@ impl FromStr for Place {
 impl Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let text = match self {
-            Place::Regions(roles) => roles.iter().map(Role::to_string).collect::<Vec<_>>().join(", "),
+            Place::Regions(roles) => listed(roles, ", "),
+            Place::Together(roles) => listed(roles, " with "),
             Place::OneWay(from, to) => format!("{from} to {to}"),
             Place::Between(a, b) => format!("{a} and {b}"),
         };
         f.pad(&text)
     }
+}
+
+fn listed(roles: &[Role], between: &str) -> String {
+    roles.iter().map(Role::to_string).collect::<Vec<_>>().join(between)
 }
 
 impl Roles {
@@ -118,13 +136,14 @@ impl Roles {
             Role::Followers => but(self.leader),
             Role::Others => but(self.home),
             Role::All => (0..self.regions).collect(),
+            Role::Named(region) => Some(region).filter(|region| *region < self.regions).into_iter().collect(),
         }
     }
 
     /// The regions that a place means, each once; of a link its ends.
     pub fn regions(&self, place: &Place) -> Vec<usize> {
         let roles = match place {
-            Place::Regions(roles) => roles.clone(),
+            Place::Regions(roles) | Place::Together(roles) => roles.clone(),
             Place::OneWay(a, b) | Place::Between(a, b) => vec![*a, *b],
         };
         let mut regions: Vec<usize> = roles.into_iter().flat_map(|role| self.of(role)).collect();
@@ -144,18 +163,21 @@ impl Roles {
         let mut ways = match place {
             Place::OneWay(from, to) => across(*from, *to),
             Place::Between(a, b) => [across(*a, *b), across(*b, *a)].concat(),
-            Place::Regions(_) => {
-                let regions = self.regions(place);
-                let touches = |(a, b): &(usize, usize)| regions.contains(a) || regions.contains(b);
-                let all =
-                    (0..self.regions).flat_map(|a| (0..self.regions).map(move |b| (a, b))).filter(touches);
-                all.collect()
-            }
+            Place::Regions(_) => self.among(place, |a, b| a || b),
+            Place::Together(_) => self.among(place, |a, b| a != b),
         };
         ways.retain(|(a, b)| a != b);
         ways.sort_unstable();
         ways.dedup();
         ways
+    }
+
+    /// The ways whose ends are in the place, or are not, as is wanted.
+    fn among(&self, place: &Place, wanted: fn(bool, bool) -> bool) -> Vec<(usize, usize)> {
+        let regions = self.regions(place);
+        let inside = |region: usize| regions.contains(&region);
+        let all = (0..self.regions).flat_map(|a| (0..self.regions).map(move |b| (a, b)));
+        all.filter(|(a, b)| wanted(inside(*a), inside(*b))).collect()
     }
 }
 
@@ -191,6 +213,7 @@ mod tests {
         assert_eq!(ways("others to home"), [(1, 0), (2, 0)]);
         assert_eq!(ways("home"), [(0, 1), (0, 2), (1, 0), (2, 0)]);
         assert_eq!(ways("all").len(), 6);
+        assert_eq!(ways("home with third"), [(0, 2), (1, 2), (2, 0), (2, 1)]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use regent_core::replication::Mode;
 
 use super::fault::{Fault, Kind, Needs, Row, TABLE, Wants};
 use super::place::{Place, Role};
-use super::{Class, Client, Ends, Planned, Promotions, Scenario, Setting};
+use super::{Begins, Class, Client, Ends, Planned, Promotions, Scenario, Setting};
 use crate::wan::terms::Change;
 
 /// How long faults begin for.
@@ -43,7 +43,7 @@ pub fn draw(seed: u64) -> Scenario {
     let rows: Vec<&Row> = TABLE.iter().filter(|row| drawn(row)).collect();
     let number = chance.random_range(3..=6);
     let mut schedule: Vec<Planned> = (0..number).map(|_| planned(&mut chance, &rows)).collect();
-    schedule.sort_by_key(|planned| planned.at);
+    schedule.sort_by_key(|planned| planned.begins);
     let what = schedule.iter().map(|one| one.fault.row().name).collect::<Vec<_>>().join(", ");
     Scenario {
         name: "random".to_owned(),
@@ -53,6 +53,7 @@ pub fn draw(seed: u64) -> Scenario {
         setting: Setting { mode, ..Setting::default() },
         clients: Client::ALL.into(),
         lasts: UNTIL,
+        exact: false,
         schedule,
         // Each fault may move it once, and once more when the next finds it there.
         promotions: Promotions { least: 0, most: 2 * number },
@@ -81,7 +82,8 @@ fn planned(chance: &mut StdRng, rows: &[&Row]) -> Planned {
     };
     let lasts = Duration::from_millis(chance.random_range(100..LONGEST.as_millis() as u64));
     let ends = if row.lasts { Ends::After(lasts) } else { Ends::AtOnce };
-    Planned { at: chance.random_range(Duration::from_secs(1)..UNTIL), fault, place, ends }
+    let begins = Begins::At(chance.random_range(Duration::from_secs(1)..UNTIL));
+    Planned { begins, fault, place, ends }
 }
 
 fn link(chance: &mut StdRng) -> Change {

@@ -84,6 +84,7 @@ mutants! {
     DeclinedActedOn: "An agent acts on an epoch that it has declined.",
     ActsBelowSeen: "An agent acts on an epoch below the highest decided one it knows.",
     GateBeforePrimary: "The gate is opened before Postgres is primary.",
+    NoGate: "There is no gate: a Postgres acknowledges commits without its agent's lease, once it was primary.",
     PromotesWithoutLease: "A certificate promotes, however old it is (F19).",
     InterruptedGoesOn: "A primary goes on with its own timeline although another was primary in between.",
     HungKeepsOffice: "An office is kept though no write probe of its Postgres succeeds.",

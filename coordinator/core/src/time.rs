@@ -15,6 +15,8 @@ pub struct Time(pub u64);
 impl Time {
     /// The beginning: the machine's boot.
     pub const ZERO: Time = Time(0);
+    /// Later than anything.
+    pub const MAX: Time = Time(u64::MAX);
 
     /// How long before `self` that was; zero when it was not before.
     pub fn since(self, earlier: Time) -> Duration {

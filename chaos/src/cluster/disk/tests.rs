@@ -36,6 +36,22 @@ fn what_was_flushed_survives_a_power_cut_and_what_was_not_is_gone() {
 }
 
 #[test]
+fn what_was_settled_survives_and_nothing_else_does_because_time_has_passed() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = disk(&dir) else { return };
+    fs::write(disk.path().join("before"), "long ago").unwrap();
+    disk.settle().unwrap();
+    fs::write(disk.path().join("after"), "never flushed").unwrap();
+    let mounted = fs::read_to_string("/proc/self/mounts").unwrap();
+    let options = mounted.lines().find(|line| line.contains(disk.path().to_str().unwrap())).unwrap();
+    assert!(options.contains("commit=3600"), "{options}");
+    disk.cut_power().unwrap();
+    disk.plug_in().unwrap();
+    assert_eq!(fs::read_to_string(disk.path().join("before")).unwrap(), "long ago");
+    assert!(!disk.path().join("after").exists());
+}
+
+#[test]
 fn a_flush_fails_once_and_the_next_one_does_not() {
     let dir = tempfile::tempdir().unwrap();
     let Some(disk) = disk(&dir) else { return };

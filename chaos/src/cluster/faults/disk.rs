@@ -24,6 +24,11 @@ impl Cluster {
         self.regions[region].disk.as_ref().with_context(none)
     }
 
+    /// Everything that was written so far is kept on every disk: from then on a power cut takes what nobody flushed.
+    pub fn settle_disks(&self) -> anyhow::Result<()> {
+        self.regions.iter().filter_map(|region| region.disk.as_ref()).try_for_each(Disk::settle)
+    }
+
     /// A region loses its power: its links, its processes, its connections, and whatever is not flushed. `restore_region`
     /// brings it back.
     pub fn cut_power(&mut self, region: usize) -> anyhow::Result<Loss> {

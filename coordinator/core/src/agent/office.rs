@@ -141,7 +141,8 @@ impl Agent {
             self.open_until = deadline.max(self.open_until);
             self.confirm.ask(asks);
             let Asks { confirm, rpo } = asks;
-            out.push(Effect::Open { epoch, deadline: self.open_until, confirm, rpo });
+            let deadline = if mutant::on(Mutant::NoGate) { Time::MAX } else { self.open_until };
+            out.push(Effect::Open { epoch, deadline, confirm, rpo });
             if self.opened != epoch {
                 self.opened = epoch;
                 out.push(Effect::Note(Note::Opened(epoch)));
@@ -170,7 +171,9 @@ impl Agent {
     pub(super) fn close(&mut self, why: &'static str, out: &mut Vec<Effect>) {
         if self.open_until != Time::ZERO {
             self.open_until = Time::ZERO;
-            out.push(Effect::Close);
+            if !mutant::on(Mutant::NoGate) {
+                out.push(Effect::Close);
+            }
             if self.opened != Epoch(0) {
                 out.push(Effect::Note(Note::Closed(self.opened, why)));
                 self.opened = Epoch(0);
