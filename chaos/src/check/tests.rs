@@ -44,6 +44,11 @@ fn each_theorem_fails_for_a_record_that_breaks_it() {
         record.end.rows.as_mut().unwrap().0.insert(5000);
     });
     assert_eq!(ghost, ["S4/S5 every row accounted for"]);
+    let late = broken(|record| {
+        record.end.rows.as_mut().unwrap().0.insert(5000);
+        record.end.unanswered.0.insert(5000);
+    });
+    assert_eq!(late, [""; 0], "of an earlier run, and never answered");
     let gone = broken(|record| record.end.before.0 = [0].into());
     assert_eq!(gone, ["S4/S5 every row accounted for"]);
     let sync = broken(|record| record.run.mode = Mode::Sync { count: 1 });

@@ -16,7 +16,7 @@ use crate::clock::now_ns;
 use crate::cluster::admin::{Admin, View, group, wait_for};
 use crate::cluster::evidence;
 use crate::cluster::topology::REGIONS;
-use crate::history::{History, Write};
+use crate::history::{History, Outcome, Write};
 use crate::invariants::worked::WARM;
 use crate::record::{self, End, Ids, Start, Strike};
 use crate::scenario::fault::Fault;
@@ -42,7 +42,8 @@ pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()
     let calm = stage.calm(&scenario.setting).await?;
     stage.cluster.forget_lateness();
     let before = Table::rows(stage.cluster.postgres(HOME), &stage.account).await?;
-    let last_id = before.last().copied().unwrap_or(0);
+    let last_id = before.last().copied().unwrap_or(0).max(stage.last_id);
+    let unanswered = stage.unanswered.clone();
     let history = History::after(last_id, &dir.join("history.jsonl"))?;
     let start = Start { primary: HOME, leader: calm.leader, epoch: calm.epoch, last_id };
     let begun_ns = now_ns();
@@ -57,7 +58,7 @@ pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()
     let mut end = act.heal(&askers, off_ns, &mut progress).await;
     clients.stop().await;
     act.finish(&mut end).await;
-    end.before = Ids(before);
+    (end.before, end.unanswered) = (Ids(before), Ids(unanswered));
     end.lateness = Some(act.stage.cluster.lateness());
     end.ended_ns = now_ns();
     progress.done(act.tally(schedule_ns));
@@ -65,7 +66,11 @@ pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()
     act.history.flush()?;
     record::write_told(dir, &askers.reads(), &askers.watched())?;
     record::write_end(dir, &end)?;
-    let strikes = act.strikes;
+    let (strikes, history) = (act.strikes, act.history);
+    let unknown =
+        |write: &Write| matches!(write.outcome, Outcome::Unknown(_) | Outcome::Pending).then_some(write.id);
+    stage.unanswered.extend(history.writes().iter().filter_map(unknown));
+    stage.last_id = history.last_id();
     let facts = record::Run {
         scenario: scenario.name.clone(),
         class: scenario.class.to_string(),

@@ -1,5 +1,6 @@
 //! The cluster that scenarios are played on, one after the other, each from a calm with primary and Raft leader at home.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,10 @@ pub struct Stage {
     pub account: Account,
     /// What links are like beside what a fault does to them.
     pub links: Change,
+    /// The number of the last row that was sent.
+    pub last_id: u64,
+    /// Rows that were sent and never answered.
+    pub unanswered: BTreeSet<u64>,
     mode: Mode,
 }
 
@@ -41,7 +46,8 @@ impl Stage {
             options.disks = (0..setting.regions).collect();
         }
         let (cluster, account) = setup::start_with(options).await?;
-        Ok(Stage { cluster, account, links: Change::default(), mode: Mode::Async })
+        let (links, unanswered) = (Change::default(), BTreeSet::new());
+        Ok(Stage { cluster, account, links, last_id: 0, unanswered, mode: Mode::Async })
     }
 
     /// Everything streams in the mode of the setting, over links as it says, and primary and Raft leader are at home.

@@ -110,6 +110,10 @@ pub struct End {
     pub ended_ns: u64,
     /// Rows that were there before the run.
     pub before: Ids,
+    /// Rows of earlier runs on the same cluster that were never answered: a packet that a cut held up for a minute can still
+    /// bring them.
+    #[serde(default)]
+    pub unanswered: Ids,
     /// Rows that are there in the end; none if nobody could be asked.
     pub rows: Option<Ids>,
     /// Every change of the group's epoch, as the log recorded it.
