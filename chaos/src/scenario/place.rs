@@ -219,6 +219,8 @@ mod tests {
     #[test]
     fn a_role_that_is_none_is_refused_with_what_there_is() {
         let said = "nobody to heir".parse::<Place>().unwrap_err().to_string();
-        assert_eq!(said, "expected one of home, heir, third, leader, followers, others, all, got `nobody`");
+        let roles = "home, heir, third, leader, followers, others, all";
+        let regions = "us-east, us-west, eu-west, eu-north, ap-south";
+        assert_eq!(said, format!("expected one of {roles}, {regions}, got `nobody`"));
     }
 }

@@ -43,7 +43,7 @@ fn what_was_settled_survives_and_nothing_else_does_because_time_has_passed() {
     disk.settle().unwrap();
     fs::write(disk.path().join("after"), "never flushed").unwrap();
     let mounted = fs::read_to_string("/proc/self/mounts").unwrap();
-    let options = mounted.lines().find(|line| line.contains(disk.path().to_str().unwrap())).unwrap();
+    let options = mounted.lines().find(|line| line.split(' ').nth(1) == disk.path().to_str()).unwrap();
     assert!(options.contains("commit=3600"), "{options}");
     disk.cut_power().unwrap();
     disk.plug_in().unwrap();
