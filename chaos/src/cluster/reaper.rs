@@ -4,7 +4,9 @@
 //! does it: who cares for a run holds a lock in its directory, which the kernel gives back.
 
 use std::fs::{self, File};
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use nix::fcntl::{Flock, FlockArg};
@@ -17,6 +19,8 @@ pub(super) const PREFIX: &str = "regent-";
 /// A file of this name in a run's directory says to leave the files.
 pub(super) const KEEP: &str = "keep";
 const LOCK: &str = "lock";
+/// How long a harness may take to die: the kernel takes its devices back one after the other.
+const DYING: Duration = Duration::from_secs(5);
 
 /// Whoever has it cares for the run.
 pub(super) type Held = Flock<File>;
@@ -38,10 +42,15 @@ fn share(path: &Path) -> std::io::Result<Held> {
 /// What `regent-chaos reap` does: waits until whoever started it has ended, by whatever death, then ends all that is left of
 /// the run.
 pub fn reap(run: &Path, leases: &Path) -> anyhow::Result<()> {
-    let held = share(&run.join(LOCK));
+    let (held, harness) = (share(&run.join(LOCK)), parent_id());
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     end(run, leases)?;
     drop(held);
+    // Its namespaces are given back after its pipes. One that has only ended a run lives on, and needs them.
+    let ended = Instant::now();
+    while parent_id() == harness && ended.elapsed() < DYING {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     wan::sweep();
     Ok(())
 }
