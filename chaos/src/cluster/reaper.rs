@@ -18,6 +18,8 @@ use crate::wan;
 pub(super) const PREFIX: &str = "regent-";
 /// A file of this name in a run's directory says to leave the files.
 pub(super) const KEEP: &str = "keep";
+/// What a harness says that ends a run and lives on.
+pub(super) const ALIVE: &[u8] = b"alive\n";
 const LOCK: &str = "lock";
 /// How long a harness may take to die: the kernel takes its devices back one after the other.
 const DYING: Duration = Duration::from_secs(5);
@@ -43,12 +45,12 @@ fn share(path: &Path) -> std::io::Result<Held> {
 /// the run.
 pub fn reap(run: &Path, leases: &Path) -> anyhow::Result<()> {
     let (held, harness) = (share(&run.join(LOCK)), parent_id());
-    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    let alive = std::io::copy(&mut std::io::stdin(), &mut std::io::sink())? > 0;
     end(run, leases)?;
     drop(held);
-    // Its namespaces are given back after its pipes. One that has only ended a run lives on, and needs them.
+    // The namespaces of a dead one are given back after its pipes.
     let ended = Instant::now();
-    while parent_id() == harness && ended.elapsed() < DYING {
+    while !alive && parent_id() == harness && ended.elapsed() < DYING {
         std::thread::sleep(Duration::from_millis(20));
     }
     wan::sweep();

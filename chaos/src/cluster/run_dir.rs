@@ -1,6 +1,7 @@
 //! The directory of one run: binaries, and per region its files. Gone when the run is over, whatever ended it.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -185,8 +186,10 @@ impl Drop for RunDir {
         if self.keep {
             let _ = fs::write(self.path.join(reaper::KEEP), "");
         }
-        // The end of its standard input is the reaper's signal.
-        drop(self.reaper.stdin.take());
+        // The end of its standard input is the reaper's signal; who still says something is alive.
+        if let Some(mut reaper) = self.reaper.stdin.take() {
+            let _ = reaper.write_all(reaper::ALIVE);
+        }
         let _ = self.reaper.wait();
     }
 }
