@@ -48,12 +48,14 @@ pub fn tally_of(args: &Args) -> anyhow::Result<Tally> {
     let mut all = Session { results: Results::create(args.keep)?, tally: Tally::default() };
     let begun = Instant::now();
     let lacks = Lacks::of(&chosen);
-    let (chosen, cannot): (Vec<Run>, Vec<Run>) =
-        chosen.into_iter().partition(|run| lacks.why_not(&run.scenario).is_none());
-    cannot.iter().for_each(|run| {
-        all.skip(std::slice::from_ref(run), lacks.why_not(&run.scenario).unwrap_or_default())
-    });
-    for group in choice::by_ground(chosen) {
+    let mut possible = Vec::new();
+    for run in chosen {
+        match lacks.why_not(&run.scenario) {
+            Some(why) => all.skip(&[run], why),
+            None => possible.push(run),
+        }
+    }
+    for group in choice::by_ground(possible) {
         let trips = group[0].scenario.setting.round_trips()?;
         let land = match Land::start(trips, group[0].seed) {
             Ok(land) => land,

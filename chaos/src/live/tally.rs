@@ -99,10 +99,10 @@ impl Tally {
         self.lines.iter().filter(|line| line.came == came).count()
     }
 
-    /// The theorems that are broken, of every run in which some are.
-    pub fn broken(&self) -> Vec<String> {
+    /// The theorems that some run broke.
+    pub fn broken(&self) -> Vec<&'static str> {
         let broken = self.lines.iter().filter(|line| line.came == Came::Judged(Outcome::Broken));
-        broken.map(|line| line.broken.join(", ")).collect()
+        broken.flat_map(|line| line.broken.iter().copied()).collect()
     }
 
     /// Whether something cannot be run here.

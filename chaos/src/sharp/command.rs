@@ -65,15 +65,16 @@ fn code<'a>(all: impl Iterator<Item = &'a Found>) -> u8 {
     if codes.contains(&1) { 1 } else { codes.into_iter().max().unwrap_or(0) }
 }
 
-/// Plays its scenario with one seed after the other, until something is broken.
+/// Plays its scenario with one seed after the other, until what it breaks is broken.
 fn find_out(blunt: &'static Blunt) -> anyhow::Result<Found> {
     for seed in 1..=SEEDS {
         let tally = live::tally_of(&live::Args::of_blunt(blunt, seed))?;
         if tally.skipped() {
             return Ok(Found::NotRun);
         }
-        if let Some(broken) = tally.broken().into_iter().next() {
-            return Ok(Found::Out(seed, broken));
+        let broken = tally.broken();
+        if broken.contains(&blunt.breaks) {
+            return Ok(Found::Out(seed, broken.join(", ")));
         }
     }
     Ok(Found::Not)

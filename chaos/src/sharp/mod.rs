@@ -13,12 +13,12 @@ pub mod program;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, ensure};
 use regent_core::mutant::Mutant;
 
 use crate::cluster::Process;
+use crate::shim;
 pub use command::{Args, run};
 
 const NO_SYNC: &str = include_str!("nosync.c");
@@ -35,6 +35,8 @@ pub struct Blunt {
     pub what: &'static str,
     /// Where that must be found.
     pub scenario: &'static str,
+    /// What must not hold there: anything else may be the machine's fault, or the scenario's.
+    pub breaks: &'static str,
     how: How,
 }
 
@@ -63,30 +65,35 @@ pub static ALL: [Blunt; 5] = [
         name: "no-gate",
         what: "Postgres acknowledges without a lease",
         scenario: "primary-cut-off",
+        breaks: "S1 one writable primary",
         how: How::Rule(Mutant::NoGate),
     },
     Blunt {
         name: "votes-not-durable",
         what: "a vote is told before it is on the disk, and not put there",
         scenario: "voter-killed",
+        breaks: "S2 epochs",
         how: How::Rule(Mutant::VoteNotDurable),
     },
     Blunt {
         name: "flush-without-fdatasync",
         what: "the store's own flush is trusted: what it acknowledged is in the kernel's memory only",
         scenario: "voter-loses-power",
+        breaks: "S2 epochs",
         how: How::NoSync,
     },
     Blunt {
         name: "majority-too-small",
         what: "two witnesses of five count as a majority",
         scenario: "two-against-three",
+        breaks: "S1 one writable primary",
         how: How::Rule(Mutant::MajorityTooSmall),
     },
     Blunt {
         name: "votes-right-after-restart",
         what: "a witness that was restarted does not wait for the promises that it has forgotten",
         scenario: "witness-restarts",
+        breaks: "S3 promoted only after votes",
         how: How::Rule(Mutant::NoRestartWait),
     },
 ];
@@ -128,33 +135,31 @@ impl Blunt {
             How::Rule(_) => {
                 fs::copy(programs.join("regent-chaos"), bin.join("regent-chaos"))?;
             }
-            How::NoSync => compile(NO_SYNC, bin, "nosync")?,
+            How::NoSync => drop(shim::compile(NO_SYNC, bin, "nosync")?),
         }
         Ok(())
     }
 }
 
-fn compile(source: &str, dir: &Path, name: &str) -> anyhow::Result<()> {
-    let (file, library) = (dir.join(format!("{name}.c")), dir.join(format!("{name}.so")));
-    fs::write(&file, source)?;
-    let mut compiler = Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(&file);
-    let output = compiler.output().context("cannot run cc, the C compiler")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "cc {}: {said}", file.display());
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario;
+    use crate::{check, scenario};
 
     #[test]
     fn each_has_a_scenario_that_there_is() {
         let all = scenario::all().unwrap();
         for blunt in &ALL {
             assert!(all.iter().any(|one| one.name == blunt.scenario), "{}: {}", blunt.name, blunt.scenario);
+        }
+    }
+
+    #[test]
+    fn each_breaks_a_theorem_that_is_judged() {
+        let judged = check::judge(&check::testing::good());
+        for blunt in &ALL {
+            let known = judged.findings.iter().any(|finding| finding.theorem == blunt.breaks);
+            assert!(known, "{}: {}", blunt.name, blunt.breaks);
         }
     }
 

@@ -36,15 +36,20 @@ pub struct Library(PathBuf);
 impl Library {
     /// Compiles it into a directory.
     pub fn compile(dir: &Path) -> anyhow::Result<Library> {
-        let (source, library) = (dir.join("shim.c"), dir.join("shim.so"));
-        fs::write(&source, SOURCE)?;
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(&source);
-        let output = compiler.output().context("cannot run cc, the C compiler")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "cc {}: {said}", source.display());
-        Ok(Library(library))
+        compile(SOURCE, dir, "shim").map(Library)
     }
+}
+
+/// Compiles what a process is to load before anything else into a directory, as `NAME.so`, beside its source.
+pub fn compile(source: &str, dir: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let (file, library) = (dir.join(format!("{name}.c")), dir.join(format!("{name}.so")));
+    fs::write(&file, source)?;
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library).arg(&file);
+    let output = compiler.output().context("cannot run cc, the C compiler")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cc {}: {said}", file.display());
+    Ok(library)
 }
 
 /// What the processes of one region are told.

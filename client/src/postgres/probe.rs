@@ -1,10 +1,10 @@
 //! A write probe: commits of the agent's own that reach the disk, to learn whether the server still works.
 //!
 //! One goes over the connection that the last probe made, and one over a new connection, which the next probe will use: so it
-//! notices backends that hang as well as a postmaster that takes nobody in. Both at once: a probe that waited for one after the
-//! other would take twice as long on a slow disk, and one that was content with either would hang half a probe later. Each flushes WAL, whatever `synchronous_commit`
-//! says, but waits for no standby. And it writes a small temporary file: a full disk refuses that at once, and a commit
-//! only when the WAL needs its next segment.
+//! notices backends that hang as well as a postmaster that takes nobody in. Both at once: one after the other they would take
+//! twice as long on a slow disk, and content with either, a probe would notice a stopped postmaster half a second later. Each
+//! flushes WAL, whatever `synchronous_commit` says, but waits for no standby. And it writes a small temporary file: a full disk
+//! refuses that at once, and a commit only when the WAL needs its next segment.
 //!
 //! A probe has no time limit. Whoever waits for one decides what its silence means; a connection that is given up would
 //! leave a hung backend behind each time, one that is waited for leaves one.
