@@ -150,11 +150,11 @@ fn carry_out(play: &mut Play<'_>, leader: usize, action: Action) {
             let changed = play.propose(&command);
             play.tell(|| format!("the leader proposes {command:?}, which changes something: {changed}"));
         }
-        Action::Solicit(solicit) => {
+        Action::Solicit(solicit) | Action::SolicitAgain(solicit) => {
             play.tell(|| format!("the leader solicits {} in {}", inst(&solicit.named), solicit.epoch));
             let now = play.node_clock(leader).read(play.world.now);
             if let Some((_, view)) = &mut play.leader {
-                view.solicited(&solicit.group, now);
+                view.solicited(&solicit, now);
             }
             for at in 0..play.world.nodes.len() {
                 play.node_steps(at, Event::Node(ToNode::Solicit(solicit.clone())));

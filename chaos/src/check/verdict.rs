@@ -6,11 +6,11 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// All holds, and it counts.
+    /// All holds. Late links take nothing from that: late packets make it harder to be in time, never easier.
     Holds,
     /// Something is broken.
     Broken,
-    /// What must never be was not; what must be in time was not judged, since the links were late.
+    /// What must never be was not; something was not in time, and late links may be why.
     Safe,
     /// It says nothing, since clients did too little: it is no pass, and no failure.
     Invalid,
@@ -42,7 +42,7 @@ pub struct Verdict {
     pub again: String,
     /// All in all.
     pub outcome: Outcome,
-    /// How late the links were, if so late that nothing may be judged by time.
+    /// How late the links were, if so late that they may be why something was not in time.
     pub late: Option<String>,
     /// Who did too little, a sentence each.
     pub idle: Vec<String>,
@@ -78,8 +78,8 @@ impl Outcome {
         match (broken(false), idle, late, broken(true)) {
             (true, ..) => Outcome::Broken,
             (_, true, ..) => Outcome::Invalid,
-            (_, _, true, _) => Outcome::Safe,
-            (_, _, _, true) => Outcome::Broken,
+            (_, _, true, true) => Outcome::Safe,
+            (_, _, false, true) => Outcome::Broken,
             _ => Outcome::Holds,
         }
     }
@@ -108,7 +108,7 @@ mod tests {
             (vec![good()], false, false, Outcome::Holds),
             (vec![good(), slow()], false, false, Outcome::Broken),
             (vec![good(), slow()], true, false, Outcome::Safe),
-            (vec![good()], true, false, Outcome::Safe),
+            (vec![good()], true, false, Outcome::Holds),
             (vec![good(), slow()], false, true, Outcome::Invalid),
             (vec![good(), slow()], true, true, Outcome::Invalid),
             (vec![good()], false, true, Outcome::Invalid),

@@ -146,6 +146,13 @@ impl Admin {
         Ok(())
     }
 
+    /// Has the nodes of those regions govern the group, and waits until they do.
+    pub async fn set_electorate(&self, regions: &[usize]) -> anyhow::Result<()> {
+        let nodes = regions.iter().map(|region| NodeId(*region as u64 + 1)).collect();
+        self.client.set_electorate(&group()?, nodes).await?;
+        Ok(())
+    }
+
     /// Moves the Raft leadership.
     pub async fn transfer_leader(&self, to: usize) -> anyhow::Result<()> {
         self.client.transfer_leader(NodeId(to as u64 + 1)).await?;

@@ -24,7 +24,7 @@ pub fn verdict(judged: &Verdict, kept: Option<&Path>) {
         let gap = format!("write gap {:.0} ms", judged.gap_ms);
         let moved = judged.findings.iter().find(|finding| finding.theorem == "promotions");
         let moved = moved.map(|finding| finding.words.as_str()).unwrap_or_default();
-        let late = judged.late.iter().map(|late| format!("; {late}: what is timed does not count"));
+        let late = judged.late.iter().map(|late| format!("; {late}"));
         let more = format!("promotions: {moved}{}", late.collect::<String>());
         println!("  {}  {gap:<20}{}", word(judged.outcome), dim(more));
     } else {

@@ -40,7 +40,7 @@ impl Came {
         match self {
             Came::Judged(Outcome::Holds) => "hold",
             Came::Judged(Outcome::Broken) => "broken",
-            Came::Judged(Outcome::Safe) => "safe, with late links",
+            Came::Judged(Outcome::Safe) => "safe, not in time over late links",
             Came::Judged(Outcome::Invalid) => "say nothing",
             Came::Failed => "not played to the end",
             Came::Skipped => "skipped",

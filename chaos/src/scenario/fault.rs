@@ -40,8 +40,11 @@ pub enum Kind {
     FreezePostgres,
     CrashLoop,
     PauseReplay,
+    FreezeStartup,
+    LoseWal,
     TransferLeader,
     Switchover,
+    Electorate,
     Starve,
     LimitMemory,
     NoDescriptors,
@@ -207,8 +210,17 @@ pub const TABLE: &[Row] = {
             .lasting(),
         row(Postgres, Kind::CrashLoop, "crash-loop", "Postgres killed whenever it starts").lasting(),
         row(Postgres, Kind::PauseReplay, "pause-replay", "replay paused").lasting(),
+        row(
+            Postgres,
+            Kind::FreezeStartup,
+            "freeze-startup",
+            "startup process stopped: no replay, no end of a promotion",
+        )
+        .lasting(),
+        row(Postgres, Kind::LoseWal, "lose-wal", "Postgres and agent killed, and started without its WAL"),
         row(Coordinator, Kind::TransferLeader, "transfer-leader", "Raft leadership moved there"),
         row(Coordinator, Kind::Switchover, "switchover", "primary moved there on purpose"),
+        row(Coordinator, Kind::Electorate, "electorate", "nodes that govern the group from now on"),
         row(Resources, Kind::Starve, "starve", "% of one processor for all")
             .wanting(Wants::Count)
             .lasting()

@@ -6,7 +6,7 @@ use crate::words::{electorate, inst, insts, node};
 use crate::world::{Happening, Mail, NodeIndex, Proc, World};
 use regent_core::command::Command;
 use regent_core::ids::GroupName;
-use regent_core::message::ToNode;
+use regent_core::message::{Solicit, ToNode};
 use regent_core::plan::{Action, plan};
 use regent_core::replication::Mode;
 use regent_core::state::{Applied, State};
@@ -229,11 +229,9 @@ impl World {
                         let named = inst(&solicit.named);
                         format!("{who} solicits {} for {named}: {}", solicit.epoch, solicit.reason)
                     });
-                    self.nodes[at].view.solicited(&solicit.group, now);
-                    self.tell_nodes(at, &ToNode::Solicit(solicit.clone()));
-                    let own = Mail::ToNode(ToNode::Solicit(solicit));
-                    self.at(self.now, Happening::Mail(Proc::Node(at), own));
+                    self.ask_for_votes(at, solicit);
                 }
+                Action::SolicitAgain(solicit) => self.ask_for_votes(at, solicit),
                 Action::Move(group, wish) => {
                     self.say(|world| {
                         format!("{} moves {group} to {}", node(world.nodes[at].id), inst(&wish.to))
@@ -246,6 +244,14 @@ impl World {
                 }
             }
         }
+    }
+
+    fn ask_for_votes(&mut self, at: NodeIndex, solicit: Solicit) {
+        let now = self.local(at);
+        self.nodes[at].view.solicited(&solicit, now);
+        self.tell_nodes(at, &ToNode::Solicit(solicit.clone()));
+        let own = Mail::ToNode(ToNode::Solicit(solicit));
+        self.at(self.now, Happening::Mail(Proc::Node(at), own));
     }
 
     /// A leader proposes; one of a kind at a time.

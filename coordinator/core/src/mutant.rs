@@ -133,6 +133,7 @@ mutants! {
     OneGroupAtATime: "A witness hears no other group while one waits for the log to record its vote.",
     HeirAwaitsLog: "An heir that holds its certificate waits for the leader to record it.",
     SuccessionKept: "A succession that stands is never changed: who comes back is not in it again.",
+    SolicitsOnce: "The leader asks once for votes: a witness that has not applied yet what it goes by is not asked again.",
     Impatient: "A witness has no patience beyond its promise: any lapse costs a promotion.",
 }
 

@@ -13,13 +13,16 @@ use crate::succession;
 use crate::tags::never_promoted;
 use crate::tail::Tail;
 use crate::time::Time;
-use crate::view::{GroupView, View};
+use crate::view::{GroupView, Solicited, View};
 use crate::vote::{Certificate, Reason};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long a primary that does not say that it has heard is asked to hand over, before the wish is forgotten.
 pub const HAND_OVER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often votes that were asked for are asked for again.
+const SOLICIT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Something the leader does.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +31,8 @@ pub enum Action {
     Propose(Command),
     /// Ask every witness for a vote; the view is told.
     Solicit(Solicit),
+    /// The same once more, for who did not hear it or was behind then; the view is told.
+    SolicitAgain(Solicit),
     /// Tell an agent.
     Ask(GroupName, InstanceName, ToAgent),
     /// Begin a switchover: the view is told.
@@ -69,6 +74,7 @@ impl Planner<'_> {
         actions.extend(self.tails());
         actions.extend(self.hand_over());
         actions.extend(self.repair());
+        actions.extend(self.solicit_again());
         actions
     }
 
@@ -249,8 +255,22 @@ impl Planner<'_> {
 
     /// A round trip and a claim must have had time since the last solicitation, or it would be a storm of epochs.
     fn may_solicit(&self) -> bool {
+        self.view.last_solicited().is_none_or(|asked| !self.waits_for(asked))
+    }
+
+    fn waits_for(&self, asked: &Solicited) -> bool {
         let pause = self.group.terms.suspicion * 2;
-        self.view.solicited_at().is_none_or(|at| self.now >= at + pause)
+        self.now < asked.first + pause
+    }
+
+    /// A witness that had not applied yet what the leader decided on has not answered, and will not by itself: where it is needed,
+    /// those that did vote would have made the primary lose its lease for nothing. Saying a thing twice is harmless.
+    fn solicit_again(&self) -> Option<Action> {
+        let asked = self.view.last_solicited().filter(|asked| self.waits_for(asked))?;
+        let epoch = asked.solicit.epoch;
+        let undecided = epoch > self.view.current(self.group).0 && epoch >= self.highest_floor();
+        let due = self.now >= asked.last + SOLICIT_AGAIN && !mutant::on(Mutant::SolicitsOnce);
+        (undecided && due).then(|| Action::SolicitAgain(asked.solicit.clone()))
     }
 
     fn solicit(&self, epoch: Epoch, named: &InstanceName, reason: Reason) -> Action {

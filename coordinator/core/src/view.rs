@@ -3,7 +3,7 @@
 
 use crate::command::{Instance, Node};
 use crate::ids::{Epoch, GroupName, InstanceName, NodeId};
-use crate::message::{HandOver, Progress, Report, Standing};
+use crate::message::{HandOver, Progress, Report, Solicit, Standing};
 use crate::state::{Group, State};
 use crate::succession::FORGET_AFTER;
 use crate::switchover::Switching;
@@ -35,11 +35,22 @@ pub struct GroupView {
     /// Since when this node has watched the group; nothing is amiss before it had time to look.
     watched_since: Option<Time>,
     well_at: Time,
-    solicited_at: Option<Time>,
+    solicited: Option<Solicited>,
     hand_over: Option<(HandOver, Time)>,
     switching: Option<Switching>,
     /// Since when the log has had its primary, as seen here.
     primary_since: Option<(Epoch, Time)>,
+}
+
+/// What the leader here asks for votes on.
+#[derive(Clone, Debug)]
+pub struct Solicited {
+    /// The votes asked for.
+    pub solicit: Solicit,
+    /// When they were asked for first.
+    pub first: Time,
+    /// When last.
+    pub last: Time,
 }
 
 impl View {
@@ -112,13 +123,16 @@ impl View {
     pub fn begin_to_lead(&mut self, now: Time) {
         for view in self.groups.values_mut() {
             view.well_at = now;
-            view.solicited_at = None;
+            view.solicited = None;
         }
     }
 
-    /// A solicitation was sent.
-    pub fn solicited(&mut self, group: &GroupName, now: Time) {
-        self.group_mut(group, now).solicited_at = Some(now);
+    /// A solicitation was sent, for the first time or again.
+    pub fn solicited(&mut self, solicit: &Solicit, now: Time) {
+        let view = self.group_mut(&solicit.group, now);
+        let before = view.solicited.take().filter(|before| before.solicit == *solicit);
+        let first = before.map_or(now, |before| before.first);
+        view.solicited = Some(Solicited { solicit: solicit.clone(), first, last: now });
     }
 
     /// A switchover is asked for.
@@ -221,9 +235,9 @@ impl GroupView {
         self.well_at
     }
 
-    /// When the leader here solicited votes last.
-    pub fn solicited_at(&self) -> Option<Time> {
-        self.solicited_at
+    /// What the leader here asked for votes on last.
+    pub fn last_solicited(&self) -> Option<&Solicited> {
+        self.solicited.as_ref()
     }
 
     /// The last switchover that was heard of, from when its primary took it up.

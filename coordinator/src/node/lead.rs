@@ -42,7 +42,11 @@ impl Node {
         for action in actions {
             match action {
                 Action::Propose(command) => self.propose(command, now),
-                Action::Solicit(solicit) => self.solicit(solicit, now).await?,
+                Action::Solicit(solicit) => {
+                    self.tell_of(&solicit, now);
+                    self.solicit(solicit, now).await?;
+                }
+                Action::SolicitAgain(solicit) => self.solicit(solicit, now).await?,
                 Action::Move(group, wish) => self.begin_hand_over(&group, &wish, now),
                 Action::Ask(group, instance, message) => self.ask_agent(&group, &instance, message),
             }
@@ -100,12 +104,15 @@ impl Node {
         });
     }
 
-    async fn solicit(&mut self, solicit: Solicit, now: Time) -> Result<(), NodeError> {
-        let Solicit { group, epoch, named, reason, .. } = &solicit;
+    fn tell_of(&mut self, solicit: &Solicit, now: Time) {
+        let Solicit { group, epoch, named, reason, .. } = solicit;
         tracing::info!("group {group}: the leader asks for votes for {named} in epoch {epoch}: {reason}");
         let fields = json!({"group": group, "epoch": epoch, "instance": named, "reason": reason.to_string()});
         self.audit.note_at(now, "solicited", fields);
-        self.book.view.solicited(group, now);
+    }
+
+    async fn solicit(&mut self, solicit: Solicit, now: Time) -> Result<(), NodeError> {
+        self.book.view.solicited(&solicit, now);
         self.tell_nodes(&ToNode::Solicit(solicit.clone()));
         self.step(Event::Node(ToNode::Solicit(solicit))).await
     }

@@ -122,6 +122,20 @@ impl Cluster {
             .context("cannot remove a node's old files")
     }
 
+    /// Removes the WAL of a killed Postgres, as somebody does who needs room: every segment, and the histories with them.
+    pub fn lose_wal(&self, region: usize) -> anyhow::Result<()> {
+        let runs = self.postmaster(region)?.is_some();
+        ensure!(!runs, "Postgres of {} runs: expected one that was killed", REGIONS[region]);
+        let wal = self.data_dir(region).join("pg_wal");
+        for entry in fs::read_dir(&wal).with_context(|| format!("cannot read {}", wal.display()))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// A killed node's directory.
     fn store(&self, region: usize) -> anyhow::Result<PathBuf> {
         let name = REGIONS[region];

@@ -20,6 +20,8 @@ pub enum Victim {
     Postmaster,
     /// One session of a client: Postgres ends all others itself.
     Backend,
+    /// The process of a standby that replays, and that ends recovery when it is promoted.
+    Startup,
     /// All of Postgres.
     Postgres,
     /// Everything in the region; its links are cut as well when it is killed.
@@ -34,7 +36,9 @@ impl Cluster {
             Victim::Agent => self.kill_process(region, Process::Agent),
             Victim::Postgres => self.kill_postgres(region),
             Victim::Region => self.kill_region(region),
-            Victim::Postmaster | Victim::Backend => self.signal(region, victim, Signal::SIGKILL),
+            Victim::Postmaster | Victim::Backend | Victim::Startup => {
+                self.signal(region, victim, Signal::SIGKILL)
+            }
         }
     }
 
@@ -44,7 +48,7 @@ impl Cluster {
             Victim::Node => self.start_process(region, Process::Node),
             Victim::Agent => self.start_process(region, Process::Agent),
             Victim::Region => self.restore_region(region),
-            Victim::Postgres | Victim::Postmaster | Victim::Backend => Ok(()),
+            Victim::Postgres | Victim::Postmaster | Victim::Backend | Victim::Startup => Ok(()),
         }
     }
 
@@ -82,16 +86,17 @@ impl Cluster {
             Victim::Node => of(Process::Node),
             Victim::Agent => of(Process::Agent),
             Victim::Postmaster => self.postmaster(region)?.into_iter().collect(),
-            Victim::Backend => self.sessions(region)?.into_iter().take(1).collect(),
+            Victim::Backend => self.children(region, is_session)?.into_iter().take(1).collect(),
+            Victim::Startup => self.children(region, is_startup)?,
             Victim::Postgres => processes::under(&self.data_dir(region))?.into_iter().collect(),
             Victim::Region => processes::under(&self.run.region(region))?.into_iter().collect(),
         })
     }
 
-    /// Postgres' processes that serve clients.
-    fn sessions(&self, region: usize) -> anyhow::Result<Vec<i32>> {
-        let all = processes::under(&self.data_dir(region)).context("cannot look for sessions")?;
-        Ok(all.into_iter().filter(|pid| is_session(&title(*pid))).collect())
+    /// Postgres' processes with such a title.
+    fn children(&self, region: usize, of: fn(&str) -> bool) -> anyhow::Result<Vec<i32>> {
+        let all = processes::under(&self.data_dir(region)).context("cannot look at what Postgres runs")?;
+        Ok(all.into_iter().filter(|pid| of(&title(*pid))).collect())
     }
 }
 
@@ -107,6 +112,12 @@ fn is_session(title: &str) -> bool {
     let words: Vec<&str> = rest.split_whitespace().skip_while(|word| word.ends_with(':')).collect();
     words.first() != Some(&"walsender")
         && words.get(2).is_some_and(|from| from.ends_with(')') && from.contains('('))
+}
+
+/// `postgres: NAME: startup recovering 000000010000000000000003`.
+fn is_startup(title: &str) -> bool {
+    let Some(rest) = title.strip_prefix("postgres: ") else { return false };
+    rest.split_whitespace().find(|word| !word.ends_with(':')) == Some("startup")
 }
 
 #[cfg(test)]
@@ -127,6 +138,9 @@ mod tests {
         ];
         for (title, expected) in cases {
             assert_eq!(is_session(title), expected, "{title}");
+            assert!(!is_startup(title), "{title}");
         }
+        assert!(is_startup("postgres: orders-us-west: startup recovering 000000010000000000000003"));
+        assert!(is_startup("postgres: startup "));
     }
 }

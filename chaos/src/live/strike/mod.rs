@@ -5,6 +5,7 @@ mod region;
 use std::time::{Duration, Instant};
 
 use super::stage::{Stage, straighten_one};
+use crate::cluster::admin::Admin;
 use crate::cluster::ways::Ways;
 use crate::gray::Struck;
 use crate::hostile::{self, Hostile};
@@ -44,6 +45,7 @@ pub async fn begin(
         Kind::Cut => ongoing.ways.iter().try_for_each(|ways| cluster.cut(ways))?,
         Kind::Link => ongoing.ways.iter().try_for_each(|ways| cluster.change(ways, fault.link))?,
         Kind::Flap => ongoing.flap = Some(Flap { period: fault.by, turn: Instant::now(), cut: false }),
+        Kind::Electorate => Admin::of(cluster)?.set_electorate(&ongoing.regions).await?,
         _ if hostile::is(kind) => {
             ongoing.hostile = Some(hostile::begin(cluster, fault, &ongoing.regions, epoch)?);
         }

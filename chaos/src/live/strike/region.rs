@@ -48,6 +48,12 @@ pub async fn strike(cluster: &mut Cluster, fault: &Fault, region: usize) -> anyh
         Kind::ClocksStop => drop(cluster.shim(region)?.stop_clocks()?),
         Kind::Reset => cluster.reset_connections(region)?,
         Kind::PauseReplay => drop(as_superuser(cluster, region, "SELECT pg_wal_replay_pause()")?),
+        Kind::LoseWal => {
+            cluster.kill(region, Victim::Agent)?;
+            cluster.kill(region, Victim::Postgres)?;
+            cluster.lose_wal(region)?;
+            cluster.revive(region, Victim::Agent)?;
+        }
         Kind::TransferLeader => Admin::of(cluster)?.transfer_leader(region).await?,
         Kind::Switchover => Admin::of(cluster)?.switchover(region).await?,
         _ => starve_or_spoil(cluster, fault, region)?,
@@ -102,6 +108,7 @@ fn victim(kind: Kind) -> Option<(Victim, Done)> {
         Kind::FreezePostgres => (Victim::Postgres, Stopped),
         Kind::FreezePostmaster => (Victim::Postmaster, Stopped),
         Kind::FreezeBackend => (Victim::Backend, Stopped),
+        Kind::FreezeStartup => (Victim::Startup, Stopped),
         Kind::FreezeAgent => (Victim::Agent, Stopped),
         Kind::FreezeNode => (Victim::Node, Stopped),
         _ => return None,

@@ -184,20 +184,24 @@ impl Agent {
     /// Gives the office up: the gate first, then durably, then in words.
     pub(super) fn release(&mut self, to: Option<InstanceName>, reason: Reason, out: &mut Vec<Effect>) {
         let Some(epoch) = self.office() else { return };
+        let opened = std::mem::replace(&mut self.opened, Epoch(0));
         self.open_until = Time::ZERO;
-        self.opened = Epoch(0);
         self.end_handing_over(reason);
         self.durable.released = epoch;
         self.durable.release = Some((to, reason));
         if !mutant::on(Mutant::GateOpenAtRelease) {
             out.push(Effect::Close);
+            if opened != Epoch(0) {
+                out.push(Effect::Note(Note::Closed(opened, "gives its office up")));
+            }
         }
         if !mutant::on(Mutant::ReleaseNotDurable) {
             out.push(self.persist());
         }
+        // Noted before anybody hears of it: a witness may vote within the same millisecond, and an audit tells who was first.
+        out.push(Effect::Note(Note::Released(epoch, reason)));
         if let Some(release) = self.standing_release() {
             self.send_all(&ToWitness::Release(release), out);
         }
-        out.push(Effect::Note(Note::Released(epoch, reason)));
     }
 }
