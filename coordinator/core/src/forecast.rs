@@ -1,6 +1,7 @@
 //! What would happen if the primary died now: who would take over, in about how many milliseconds, losing what. And how
 //! long a switchover would make commits wait. The formulas are the time budget of design section 7.
 
+use crate::agent::REPORT_INTERVAL;
 use crate::command::Instance;
 use crate::ids::{InstanceName, NodeId, RegionName};
 use crate::message::Report;
@@ -8,7 +9,7 @@ use crate::quorum::majority;
 use crate::replication::{Configuration, Mode, Policy};
 use crate::state::Group;
 use crate::succession::{lag_bytes, why_not};
-use crate::time::Time;
+use crate::time::{Time, held};
 use crate::view::GroupView;
 use std::time::Duration;
 
@@ -98,6 +99,16 @@ fn confirming(
     // Where no witness is in its region, how far it is is not known.
     let far = |other: &Report| between(group, view, primary, &other.instance, &region_of).unwrap_or_default();
     others.map(|other| far(other) * CONFIRMING).min()
+}
+
+/// The round trip to the nearest witnesses that make a majority, where it is too long for a lease without breaks: a promise counts from
+/// when it was asked for, and the next has to be back before it is over. `None` also while they are not known.
+pub fn too_far(group: &Group, view: &GroupView, primary: &InstanceName) -> Option<Duration> {
+    let mut trips: Vec<Duration> =
+        group.electorate.iter().filter_map(|id| round_trip(view, *id, primary)).collect();
+    trips.sort_unstable();
+    let trip = *trips.get(majority(group.electorate.len()) - 1)?;
+    (trip + REPORT_INTERVAL >= held(group.terms.ttl)).then_some(trip)
 }
 
 /// How far a witness is from an instance.

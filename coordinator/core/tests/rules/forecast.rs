@@ -1,7 +1,7 @@
 //! What is said beforehand of a loss: in how long, and whether commits then wait for somebody to come back.
 
 use super::*;
-use regent_core::forecast::forecast;
+use regent_core::forecast::{forecast, too_far};
 use regent_core::replication::{Mode, Policy};
 use std::time::Duration;
 
@@ -71,5 +71,21 @@ fn who_has_to_be_confirmed_is_said_to_wait_for_that() {
     ];
     for (mode, policy, heard, expected) in table {
         assert_eq!(foretold(mode, policy, heard), expected, "{mode} {policy} {heard:?}");
+    }
+}
+
+#[test]
+fn a_majority_that_answers_after_its_promise_is_over_is_said_to_be_too_far() {
+    let state = begun();
+    let mut known = state.groups[&group()].clone();
+    let mut view = View::default();
+    view.look(&state, NOW);
+    let far = |view: &View, known: &Group| too_far(known, view.group(&group()), &instance("b"));
+    assert_eq!(far(&view, &known), None, "nothing is known");
+    (1..=3).for_each(|witness| view.standing(hears(witness), NOW));
+    // b is beside 2, 60 ms from 1, and 140 from 3, which no majority needs.
+    for (ttl_ms, expected) in [(250, None), (112, None), (110, Some(60)), (60, Some(60))] {
+        known.terms.ttl = Duration::from_millis(ttl_ms);
+        assert_eq!(far(&view, &known), expected.map(Duration::from_millis), "ttl {ttl_ms}");
     }
 }
