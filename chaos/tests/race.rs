@@ -33,7 +33,7 @@ fn regent_runs_alone() {
     let trials = written["trials"].as_array().unwrap();
     assert_eq!(trials.len(), 2, "{written}");
     for trial in trials {
-        assert_eq!(trial["by_two"], 0, "{trial}");
+        assert_eq!((&trial["by_two"], &trial["shared"]), (&0.into(), &0.into()), "{trial}");
         assert_ne!(trial["new_primary"], "us-east", "{trial}");
     }
 }

@@ -26,6 +26,9 @@ pub struct Trial {
     pub lost: usize,
     /// Rows that an old primary acknowledged although they were sent after the new one had acknowledged.
     pub by_two: usize,
+    /// Rows on a timeline that another instance had written on: two promotions took one number, and nobody can tell by it who was first.
+    #[serde(default)]
+    pub shared: usize,
     /// From the new primary's first acknowledgement to the old one's last.
     pub two_for_ms: f64,
     /// From undoing the fault until all was well; none if that did not come by itself.
@@ -64,8 +67,9 @@ pub fn judge(
         .filter(|id| !rows.contains(id) && !lost_before.contains(id))
         .collect();
     let report = one_writable_primary::check(writes);
-    let twice = report.late.iter().chain(&report.shared).filter(|id| !twice_before.contains(id));
-    let twice: BTreeSet<u64> = twice.copied().collect();
+    let news =
+        |ids: &[u64]| ids.iter().filter(|id| !twice_before.contains(id)).copied().collect::<BTreeSet<u64>>();
+    let (twice, shared) = (news(&report.late), news(&report.shared));
     let first = acknowledged().filter(|(_, receipt)| receipt.timeline > seen.old_timeline);
     let first = first.min_by_key(|(_, receipt)| receipt.at_ns);
     let last_of_old =
@@ -77,11 +81,12 @@ pub fn judge(
         new_primary: first.map(|(write, _)| REGIONS[write.instance].to_owned()),
         lost: lost.len(),
         by_two: twice.len(),
+        shared: shared.len(),
         two_for_ms,
         back_s: seen.back_s,
         valid: seen.lateness.valid(),
     };
-    (trial, Verdict { lost, twice })
+    (trial, Verdict { lost, twice: twice.into_iter().chain(shared).collect() })
 }
 
 /// Of the clients in the regions that were spared; those at home write to the server that they know, wherever the primary is.
@@ -124,6 +129,14 @@ mod tests {
         assert_eq!((verdict.lost, verdict.twice.clone()), ([125].into(), [125].into()));
         let (again, _) = judge(&seen(), &writes, &rows, &[119, 125].into(), &verdict.twice);
         assert_eq!((again.lost, again.by_two), (0, 0), "told once");
+    }
+
+    #[test]
+    fn a_timeline_of_two_says_nothing_of_who_was_first() {
+        let writes = [write(1, 1, 1, 2, 121), write(2, 2, 2, 2, 122), write(3, 1, 1, 2, 139)];
+        let (trial, verdict) = judge(&seen(), &writes, &[1, 3].into(), &BTreeSet::new(), &BTreeSet::new());
+        assert_eq!((trial.by_two, trial.shared), (0, 1));
+        assert_eq!(verdict.twice, [2].into());
     }
 
     #[test]

@@ -143,6 +143,6 @@ impl Race {
     fn regent_keeps_its_word(&self) -> bool {
         let mut of_regent = self.results.trials.iter().filter(|one| one.contestant == Kind::Regent);
         let failed = self.results.failed.iter().any(|one| one.contestant == Kind::Regent);
-        !failed && of_regent.all(|one| one.trial.gap_ms.is_some() && one.trial.by_two == 0)
+        !failed && of_regent.all(|one| one.trial.gap_ms.is_some() && one.trial.by_two + one.trial.shared == 0)
     }
 }

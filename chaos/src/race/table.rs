@@ -13,11 +13,14 @@ type Cell = fn(&[&Entry]) -> String;
 pub fn all(entries: &[Entry]) -> String {
     let kinds: Vec<Kind> =
         Kind::ALL.into_iter().filter(|kind| entries.iter().any(|one| one.contestant == *kind)).collect();
-    let tables: [(&str, Cell); 4] = [
+    let tables: [(&str, Cell); 5] = [
         ("Write gap in seconds: median (least to most)", gap),
         ("Acknowledged rows lost, in each trial", |of| each(of, |one| one.trial.lost)),
         ("Rows acknowledged by an old primary after the new one, in each trial", |of| {
             each(of, |one| one.trial.by_two)
+        }),
+        ("Rows on a timeline that another instance had written on, in each trial", |of| {
+            each(of, |one| one.trial.shared)
         }),
         ("Seconds until all was well again after the fault was undone, median", back),
     ];
@@ -96,6 +99,7 @@ mod tests {
             new_primary: None,
             lost,
             by_two: 0,
+            shared: 0,
             two_for_ms: 0.0,
             back_s: Some(2.0),
             valid: true,
@@ -121,6 +125,6 @@ mod tests {
         );
         assert_eq!(lines[3], "| region cut off, an open session in it writing | - | 0.60 |");
         assert_eq!(lines[6], "| region killed, the coordinator's leader in it | 0, 3, 3 | 0 |");
-        assert_eq!(lines.len(), 16, "{text}");
+        assert_eq!(lines.len(), 20, "{text}");
     }
 }
