@@ -93,7 +93,7 @@ pub static ALL: [Blunt; 5] = [
         name: "votes-right-after-restart",
         what: "a witness that was restarted does not wait for the promises that it has forgotten",
         scenario: "witness-restarts",
-        breaks: "S3 promoted only after votes",
+        breaks: "S1 one writable primary",
         how: How::Rule(Mutant::NoRestartWait),
     },
 ];
