@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::history::Write;
 
 /// Rows that clients of each region must have been acknowledged before anything is done to them.
-pub const WARM: usize = 25;
+pub const WARM: usize = 50;
 
 /// Which clients did too little before `schedule_ns`, a sentence each.
 pub fn check(writes: &[Write], regions: &[String], schedule_ns: u64) -> Vec<String> {

@@ -101,14 +101,24 @@ fn confirming(
     others.map(|other| far(other) * CONFIRMING).min()
 }
 
-/// The round trip to the nearest witnesses that make a majority, where it is too long for a lease without breaks: a promise counts from
-/// when it was asked for, and the next has to be back before it is over. `None` also while they are not known.
-pub fn too_far(group: &Group, view: &GroupView, primary: &InstanceName) -> Option<Duration> {
+/// Why a lease has breaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooFar {
+    /// The round trip to the nearest witnesses that make a majority.
+    pub round_trip: Duration,
+    /// A ttl that would do: it leaves room for one answer that is lost.
+    pub enough: Duration,
+}
+
+/// Whether the witnesses are too far away for a lease without breaks: a promise counts from when it was asked for, and the next has to
+/// be back before it is over. `None` also while the round trips are not known.
+pub fn too_far(group: &Group, view: &GroupView, primary: &InstanceName) -> Option<TooFar> {
     let mut trips: Vec<Duration> =
         group.electorate.iter().filter_map(|id| round_trip(view, *id, primary)).collect();
     trips.sort_unstable();
-    let trip = *trips.get(majority(group.electorate.len()) - 1)?;
-    (trip + REPORT_INTERVAL >= held(group.terms.ttl)).then_some(trip)
+    let round_trip = *trips.get(majority(group.electorate.len()) - 1)?;
+    let far = TooFar { round_trip, enough: round_trip * 2 + REPORT_INTERVAL };
+    (round_trip + REPORT_INTERVAL >= held(group.terms.ttl)).then_some(far)
 }
 
 /// How far a witness is from an instance.

@@ -43,7 +43,7 @@ impl Node {
             match action {
                 Action::Propose(command) => self.propose(command, now),
                 Action::Solicit(solicit) => {
-                    self.tell_of(&solicit, now);
+                    self.announce(&solicit, now);
                     self.solicit(solicit, now).await?;
                 }
                 Action::SolicitAgain(solicit) => self.solicit(solicit, now).await?,
@@ -104,7 +104,7 @@ impl Node {
         });
     }
 
-    fn tell_of(&mut self, solicit: &Solicit, now: Time) {
+    fn announce(&mut self, solicit: &Solicit, now: Time) {
         let Solicit { group, epoch, named, reason, .. } = solicit;
         tracing::info!("group {group}: the leader asks for votes for {named} in epoch {epoch}: {reason}");
         let fields = json!({"group": group, "epoch": epoch, "instance": named, "reason": reason.to_string()});

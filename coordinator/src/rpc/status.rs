@@ -2,7 +2,6 @@
 
 use crate::node::Book;
 use crate::raft::Leadership;
-use regent_core::agent::REPORT_INTERVAL;
 use regent_core::drain::is_drained;
 use regent_core::forecast::{forecast, too_far};
 use regent_core::ids::{Epoch, GroupName, InstanceName, NodeId, RegionName};
@@ -262,13 +261,13 @@ impl Look<'_> {
         if !self.leased() {
             troubles.push(format!("primary {primary} of epoch {epoch} holds no lease: commits wait"));
         }
-        if let Some(trip) = too_far(self.group, self.view(), primary) {
+        if let Some(far) = too_far(self.group, self.view(), primary) {
             troubles.push(format!(
                 "a ttl of {} ms is too short: round trips from {primary} to a majority of the nodes take {} ms, and its lease \
                  has breaks; create the group with `--ttl-ms {}` or more",
                 self.group.terms.ttl.as_millis(),
-                trip.as_millis(),
-                (trip * 2 + REPORT_INTERVAL).as_millis(),
+                far.round_trip.as_millis(),
+                far.enough.as_millis(),
             ));
         }
         if epoch > self.group.epoch {

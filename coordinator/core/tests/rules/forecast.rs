@@ -1,7 +1,7 @@
 //! What is said beforehand of a loss: in how long, and whether commits then wait for somebody to come back.
 
 use super::*;
-use regent_core::forecast::{forecast, too_far};
+use regent_core::forecast::{TooFar, forecast, too_far};
 use regent_core::replication::{Mode, Policy};
 use std::time::Duration;
 
@@ -84,8 +84,9 @@ fn a_majority_that_answers_after_its_promise_is_over_is_said_to_be_too_far() {
     assert_eq!(far(&view, &known), None, "nothing is known");
     (1..=3).for_each(|witness| view.standing(hears(witness), NOW));
     // b is beside 2, 60 ms from 1, and 140 from 3, which no majority needs.
-    for (ttl_ms, expected) in [(250, None), (112, None), (110, Some(60)), (60, Some(60))] {
+    for (ttl_ms, expected) in [(250, None), (112, None), (110, Some((60, 170))), (60, Some((60, 170)))] {
         known.terms.ttl = Duration::from_millis(ttl_ms);
-        assert_eq!(far(&view, &known), expected.map(Duration::from_millis), "ttl {ttl_ms}");
+        let millis = |far: TooFar| (far.round_trip.as_millis(), far.enough.as_millis());
+        assert_eq!(far(&view, &known).map(millis), expected, "ttl {ttl_ms}");
     }
 }
