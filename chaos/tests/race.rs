@@ -28,7 +28,10 @@ fn regent_runs_alone() {
     // In each table a head and the two faults.
     for table in rows.chunks(3) {
         let [head, cut, switchover] = table else { panic!("{said}") };
-        assert!(head.contains("Regent") && cut.contains("region cut off") && switchover.contains("switchover"), "{said}");
+        assert!(
+            head.contains("Regent") && cut.contains("region cut off") && switchover.contains("switchover"),
+            "{said}"
+        );
     }
     let written = std::fs::read_to_string(results.path()).unwrap();
     let written: serde_json::Value = serde_json::from_str(&written).unwrap();

@@ -6,7 +6,7 @@ use crate::play::Play;
 use crate::words::{group, inst, instance, node as id_of, number_of, witness};
 use crate::world::World;
 use regent_core::ids::NodeId;
-use regent_core::message::{Standing, ToNode};
+use regent_core::message::{Solicit, Standing, ToNode};
 use regent_core::plan::{Action, plan};
 use regent_core::quorum::is_majority;
 use regent_core::view::View;
@@ -150,19 +150,30 @@ fn carry_out(play: &mut Play<'_>, leader: usize, action: Action) {
             let changed = play.propose(&command);
             play.tell(|| format!("the leader proposes {command:?}, which changes something: {changed}"));
         }
-        Action::Solicit(solicit) | Action::SolicitAgain(solicit) => {
-            play.tell(|| format!("the leader solicits {} in {}", inst(&solicit.named), solicit.epoch));
+        Action::Solicit(solicit) => {
             let now = play.node_clock(leader).read(play.world.now);
             if let Some((_, view)) = &mut play.leader {
                 view.solicited(&solicit, now);
             }
-            for at in 0..play.world.nodes.len() {
-                play.node_steps(at, Event::Node(ToNode::Solicit(solicit.clone())));
-                play.settle();
+            ask_for_votes(play, &solicit);
+        }
+        Action::SolicitAgain(solicit) => {
+            let now = play.node_clock(leader).read(play.world.now);
+            if let Some((_, view)) = &mut play.leader {
+                view.solicited_again(&solicit.group, now);
             }
+            ask_for_votes(play, &solicit);
         }
         Action::Move(..) => {} // no region is drained here
         Action::Ask(_, who, message) => play.ask(&who, id_of(leader), message),
+    }
+}
+
+fn ask_for_votes(play: &mut Play<'_>, solicit: &Solicit) {
+    play.tell(|| format!("the leader solicits {} in {}", inst(&solicit.named), solicit.epoch));
+    for at in 0..play.world.nodes.len() {
+        play.node_steps(at, Event::Node(ToNode::Solicit(solicit.clone())));
+        play.settle();
     }
 }
 

@@ -23,6 +23,7 @@ use crate::history::Outcome as Came;
 use crate::invariants::{epochs, heals, one_writable_primary, promoted_after_votes, promotions, worked};
 use crate::record::Record;
 use crate::scenario::Promotions;
+use crate::wan::{LIMIT_MS, LatenessReport, UNLIKE_MS};
 
 /// Judges a record.
 pub fn judge(record: &Record) -> Verdict {
@@ -39,21 +40,28 @@ pub fn judge(record: &Record) -> Verdict {
     ];
     let Record { run, end, writes, .. } = record;
     let idle = worked::check(writes, &run.regions, run.schedule_ns);
-    let late = end.lateness.filter(|late| !late.valid()).map(|late| {
-        format!("links were late by {:.1} ms at p99.9, more than {}", late.p999_ms, crate::wan::LIMIT_MS)
-    });
+    let late = end.lateness.filter(|late| !late.valid());
+    let unlike = late.is_some_and(|late| !late.faithful());
     Verdict {
         scenario: run.scenario.clone(),
         seed: run.seed,
         revision: run.revision.clone(),
         again: run.again.clone(),
-        outcome: Outcome::of(&findings, late.is_some(), !idle.is_empty()),
-        late,
+        outcome: Outcome::of(&findings, late.is_some(), unlike || !idle.is_empty()),
+        late: late.map(words_of),
         idle,
         acknowledged: writes.iter().filter(|write| write.receipt().is_some()).count(),
         gap_ms: gap_ms(record),
         findings,
     }
+}
+
+fn words_of(late: LatenessReport) -> String {
+    let more = match late.faithful() {
+        true => format!("{LIMIT_MS}"),
+        false => format!("{UNLIKE_MS}: they were not those that were asked for"),
+    };
+    format!("links were late by {:.1} ms at p99.9, more than {more}", late.p999_ms)
 }
 
 /// The longest silence of all clients together from the first fault on, until all were served again; to the very end if they

@@ -96,6 +96,8 @@ fn who_was_late_is_excused_of_what_is_timed_and_who_did_too_little_says_nothing(
     };
     let late = |record: &mut Record| record.end.lateness.as_mut().unwrap().p999_ms = 2.1;
     assert_eq!(outcome(late), Outcome::Holds, "in time all the same");
+    let unlike = |record: &mut Record| record.end.lateness.as_mut().unwrap().p999_ms = 50.1;
+    assert_eq!(outcome(unlike), Outcome::Invalid, "over other links");
     for timed in [
         |record: &mut Record| record.run.promotions = [0, 0],
         |record: &mut Record| record.run.gap_within_ms = Some(1),

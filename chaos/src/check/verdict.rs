@@ -6,13 +6,13 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// All holds. Late links take nothing from that: late packets make it harder to be in time, never easier.
+    /// All holds. Links that are a little late take nothing from that: it is harder to be in time over them.
     Holds,
     /// Something is broken.
     Broken,
     /// What must never be was not; something was not in time, and late links may be why.
     Safe,
-    /// It says nothing, since clients did too little: it is no pass, and no failure.
+    /// It says nothing, since clients did too little, or links were so late that they were others: it is no pass, and no failure.
     Invalid,
 }
 
@@ -72,10 +72,10 @@ impl Finding {
 }
 
 impl Outcome {
-    /// Of all findings, of whether links were late, and of whether clients did too little.
-    pub fn of(findings: &[Finding], late: bool, idle: bool) -> Outcome {
+    /// Of all findings, of whether links were late, and of whether the run was too unlike what was asked for to say anything.
+    pub fn of(findings: &[Finding], late: bool, unlike: bool) -> Outcome {
         let broken = |timed: bool| findings.iter().any(|one| one.timed == timed && !one.holds());
-        match (broken(false), idle, late, broken(true)) {
+        match (broken(false), unlike, late, broken(true)) {
             (true, ..) => Outcome::Broken,
             (_, true, ..) => Outcome::Invalid,
             (_, _, true, true) => Outcome::Safe,
@@ -104,7 +104,7 @@ mod tests {
         let good = || Finding::always("S", "fine".into(), Vec::new());
         let unsafe_ = || Finding::always("S", String::new(), vec!["broken".into()]);
         let slow = || Finding::in_time("L", String::new(), vec!["late".into()]);
-        for (findings, late, idle, outcome) in [
+        for (findings, late, unlike, outcome) in [
             (vec![good()], false, false, Outcome::Holds),
             (vec![good(), slow()], false, false, Outcome::Broken),
             (vec![good(), slow()], true, false, Outcome::Safe),
@@ -114,7 +114,11 @@ mod tests {
             (vec![good()], false, true, Outcome::Invalid),
             (vec![unsafe_()], true, true, Outcome::Broken),
         ] {
-            assert_eq!(Outcome::of(&findings, late, idle), outcome, "{findings:?}, late {late}, idle {idle}");
+            assert_eq!(
+                Outcome::of(&findings, late, unlike),
+                outcome,
+                "{findings:?}, late {late}, unlike {unlike}"
+            );
         }
     }
 }

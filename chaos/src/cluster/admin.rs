@@ -39,6 +39,8 @@ pub struct View {
     pub successors: usize,
     /// Standbys that stream.
     pub streaming: usize,
+    /// The regions whose nodes govern the group.
+    pub electorate: Vec<usize>,
     /// In words: who would take over, in how long, losing what.
     pub forecast: String,
     /// What stands in the way of each instance, by region; only those that have something to say.
@@ -78,6 +80,7 @@ impl View {
             },
             successors: others().filter(|one| one.place.is_some()).count(),
             streaming: others().filter(|one| streams(one)).count(),
+            electorate: group.group.electorate.iter().map(|id| id.0 as usize - 1).collect(),
             forecast: forecast.map(|forecast| forecast.words.clone()).unwrap_or_default(),
             troubles: troubles(group),
         }
@@ -146,7 +149,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Has the nodes of those regions govern the group, and waits until they do.
+    /// Has the nodes of those regions govern the group, and waits for it, though not for long.
     pub async fn set_electorate(&self, regions: &[usize]) -> anyhow::Result<()> {
         let nodes = regions.iter().map(|region| NodeId(*region as u64 + 1)).collect();
         self.client.set_electorate(&group()?, nodes).await?;

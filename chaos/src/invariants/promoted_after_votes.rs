@@ -13,7 +13,7 @@ use crate::timeline::{Event, Promised};
 /// held when they begin, `regions` how many witnesses there are.
 pub fn check(events: &[Event], regions: usize, start: u64) -> Vec<String> {
     let votes = events.iter().filter(|event| event.event == "vote");
-    let mut found: Vec<String> = votes.filter_map(|vote| broken_promise(vote, events)).collect();
+    let mut found: Vec<String> = votes.filter_map(|vote| broken_promise(vote, events, start)).collect();
     let promotions = events.iter().filter(|event| matches!(event.event.as_str(), "promoted" | "gate_open"));
     let mut seen = BTreeSet::new();
     for event in promotions {
@@ -65,10 +65,10 @@ fn same(event: &Event, promotion: &Event) -> bool {
 }
 
 /// A vote that was cast while a promise to another ran.
-fn broken_promise(vote: &Event, events: &[Event]) -> Option<String> {
+fn broken_promise(vote: &Event, events: &[Event], start: u64) -> Option<String> {
     let Promised { to, epoch, until_ns } = vote.promised.as_ref()?;
     let cast = vote.cast_ns.unwrap_or(vote.t_ns);
-    if cast >= *until_ns || released(events, to, *epoch, cast) {
+    if cast >= *until_ns || released(events, to, *epoch, cast, start) {
         return None;
     }
     let (voter, named) = (vote.witness.unwrap_or(0), vote.instance.as_deref().unwrap_or("nobody"));
@@ -79,11 +79,11 @@ fn broken_promise(vote: &Event, events: &[Event]) -> Option<String> {
     ))
 }
 
-/// Whether an instance had given that epoch up before, with its gate closed.
-fn released(events: &[Event], instance: &str, epoch: u64, t_ns: u64) -> bool {
+/// Whether an instance had given that epoch up before, with its gate closed. That of the epoch `start` was open when the events begin.
+fn released(events: &[Event], instance: &str, epoch: u64, t_ns: u64, start: u64) -> bool {
     let of = |event: &&Event| event.instance.as_deref() == Some(instance) && event.t_ns <= t_ns;
     let own = events.iter().filter(|event| event.proc.starts_with("regent-agent")).filter(of);
-    let mut open = None;
+    let mut open = (epoch == start).then_some(epoch);
     let mut released = false;
     for event in own.filter(|event| event.epoch.is_some_and(|of| of >= epoch)) {
         match event.event.as_str() {
@@ -159,6 +159,7 @@ mod tests {
         assert_eq!(check(&[&let_go[..], &[voted(60)]].concat(), 3, 1), [""; 0]);
         let open = [agent(1, "gate_open"), agent(51, "released")];
         assert_eq!(check(&[&open[..], &[voted(60)]].concat(), 3, 1).len(), 1, "its gate was open");
+        assert_eq!(check(&[&open[1..], &[voted(60)]].concat(), 3, 1).len(), 1, "it was open when all began");
         let late = [agent(50, "gate_closed"), agent(61, "released")];
         assert_eq!(check(&[&late[..1], &[voted(60)], &late[1..]].concat(), 3, 1).len(), 1);
     }

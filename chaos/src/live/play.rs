@@ -235,7 +235,10 @@ impl Act<'_> {
         let mut end = End::default();
         let limit = self.run.scenario.heals_within + LONG / 2;
         progress.tell("waiting until all is whole");
-        match wait_for(&mut self.stage.cluster, "whole", limit, View::is_whole, |_| ()).await {
+        let asked = self.stage.electorate.as_ref().map(|asked| asked.regions.clone());
+        let whole =
+            |view: &View| view.is_whole() && asked.as_ref().is_none_or(|asked| view.electorate == *asked);
+        match wait_for(&mut self.stage.cluster, "whole", limit, whole, |_| ()).await {
             Ok(_) => end.whole_ns = Some(now_ns()),
             Err(error) => {
                 end.trouble = Some(format!("{error:#}"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use regent_core::replication::Mode;
+use tokio::task::JoinHandle;
 
 use crate::cluster::admin::{Admin, View, insist, wait_for};
 use crate::cluster::land::Land;
@@ -35,7 +36,39 @@ pub struct Stage {
     pub last_id: u64,
     /// Rows that were sent and never answered.
     pub unanswered: BTreeSet<u64>,
+    /// Who was asked for to govern the group, last in this run.
+    pub electorate: Option<Electorate>,
     mode: Mode,
+}
+
+/// How soon a wish that failed is said again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Regions that are to govern the group, while that is asked for: a change of them takes its time, and faults go on meanwhile.
+pub struct Electorate {
+    /// Which.
+    pub regions: Vec<usize>,
+    asks: JoinHandle<()>,
+}
+
+impl Electorate {
+    /// Asks for it, again and again until it is so.
+    pub fn ask(cluster: &Cluster, regions: Vec<usize>) -> anyhow::Result<Electorate> {
+        let (admin, wanted) = (Admin::of(cluster)?, regions.clone());
+        let asks = tokio::spawn(async move {
+            // Whether it came to be so is looked at in the end.
+            while admin.set_electorate(&wanted).await.is_err() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        Ok(Electorate { regions, asks })
+    }
+}
+
+impl Drop for Electorate {
+    fn drop(&mut self) {
+        self.asks.abort();
+    }
 }
 
 impl Stage {
@@ -53,12 +86,13 @@ impl Stage {
         (options.ttl, options.blunt) = (setting.ttl, blunt);
         let (cluster, account) = setup::start_with(options).await?;
         let (links, unanswered) = (Change::default(), BTreeSet::new());
-        Ok(Stage { cluster, account, links, last_id: 0, unanswered, mode: Mode::Async })
+        Ok(Stage { cluster, account, links, last_id: 0, unanswered, electorate: None, mode: Mode::Async })
     }
 
     /// Everything streams in the mode of the setting, over links as it says, and primary and Raft leader are at home.
     pub async fn calm(&mut self, setting: &Setting) -> anyhow::Result<View> {
         let mut progress = Progress::begin("calm");
+        self.electorate = None;
         straighten(&self.cluster, Change::default())?;
         wait_for(&mut self.cluster, "calm", LONG, View::is_whole, |_| ()).await?;
         if self.mode != setting.mode {

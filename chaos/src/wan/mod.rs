@@ -11,8 +11,8 @@
 //! ```
 //!
 //! What is relied on:
-//! - **A delay is never shorter than it was asked for**; how much longer it was is measured, and a run whose emulator
-//!   was late is not valid: see [`Lateness`].
+//! - **A delay is never shorter than it was asked for**; how much longer it was is measured, and with it what a run over these
+//!   links can say: see [`Lateness`].
 //! - **Packets of one way keep their order** unless the terms say otherwise.
 //! - **When [`Wan::cut`] returns nothing passes any more**, also nothing of what was under way.
 //! - **Nothing is left behind.** Devices go with the process. Names of namespaces and what runs in them are removed at the end,
@@ -46,7 +46,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use command::Which;
 use forwarder::{Forwarder, Order};
-pub use lateness::{LIMIT_MS, Lateness, LatenessReport};
+pub use lateness::{LIMIT_MS, Lateness, LatenessReport, UNLIKE_MS};
 use link::{Counts, Link};
 use namespace::Names;
 pub use region::{NETWORKS, Refused, Region, outside};

@@ -229,9 +229,13 @@ impl World {
                         let named = inst(&solicit.named);
                         format!("{who} solicits {} for {named}: {}", solicit.epoch, solicit.reason)
                     });
+                    self.nodes[at].view.solicited(&solicit, now);
                     self.ask_for_votes(at, solicit);
                 }
-                Action::SolicitAgain(solicit) => self.ask_for_votes(at, solicit),
+                Action::SolicitAgain(solicit) => {
+                    self.nodes[at].view.solicited_again(&solicit.group, now);
+                    self.ask_for_votes(at, solicit);
+                }
                 Action::Move(group, wish) => {
                     self.say(|world| {
                         format!("{} moves {group} to {}", node(world.nodes[at].id), inst(&wish.to))
@@ -247,8 +251,6 @@ impl World {
     }
 
     fn ask_for_votes(&mut self, at: NodeIndex, solicit: Solicit) {
-        let now = self.local(at);
-        self.nodes[at].view.solicited(&solicit, now);
         self.tell_nodes(at, &ToNode::Solicit(solicit.clone()));
         let own = Mail::ToNode(ToNode::Solicit(solicit));
         self.at(self.now, Happening::Mail(Proc::Node(at), own));

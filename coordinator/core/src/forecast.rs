@@ -9,7 +9,7 @@ use crate::quorum::majority;
 use crate::replication::{Configuration, Mode, Policy};
 use crate::state::Group;
 use crate::succession::{lag_bytes, why_not};
-use crate::time::{Time, held};
+use crate::time::{Time, held, outlived};
 use crate::view::GroupView;
 use std::time::Duration;
 
@@ -106,19 +106,21 @@ fn confirming(
 pub struct TooFar {
     /// The round trip to the nearest witnesses that make a majority.
     pub round_trip: Duration,
-    /// A ttl that would do: it leaves room for one answer that is lost.
+    /// A ttl that would do, in whole milliseconds: it leaves room for one answer that is lost.
     pub enough: Duration,
 }
 
-/// Whether the witnesses are too far away for a lease without breaks: a promise counts from when it was asked for, and the next has to
-/// be back before it is over. `None` also while the round trips are not known.
-pub fn too_far(group: &Group, view: &GroupView, primary: &InstanceName) -> Option<TooFar> {
-    let mut trips: Vec<Duration> =
-        group.electorate.iter().filter_map(|id| round_trip(view, *id, primary)).collect();
+/// Whether the witnesses that are there are too far away for a lease without breaks: a promise counts from when it was asked for, and
+/// the next has to be back before it is over. `None` also while the round trips of a majority are not known.
+pub fn too_far(group: &Group, view: &GroupView, primary: &InstanceName, now: Time) -> Option<TooFar> {
+    let there = view.standings(group, now).filter_map(|standing| round_trip(view, standing.witness, primary));
+    // None at all is what an agent says that has not measured any.
+    let mut trips: Vec<Duration> = there.filter(|trip| !trip.is_zero()).collect();
     trips.sort_unstable();
     let round_trip = *trips.get(majority(group.electorate.len()) - 1)?;
-    let far = TooFar { round_trip, enough: round_trip * 2 + REPORT_INTERVAL };
-    (round_trip + REPORT_INTERVAL >= held(group.terms.ttl)).then_some(far)
+    let next = round_trip + REPORT_INTERVAL;
+    let enough = Duration::from_millis(outlived(next + REPORT_INTERVAL).as_millis() as u64 + 1);
+    (next >= held(group.terms.ttl)).then_some(TooFar { round_trip, enough })
 }
 
 /// How far a witness is from an instance.

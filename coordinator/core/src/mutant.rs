@@ -134,6 +134,8 @@ mutants! {
     HeirAwaitsLog: "An heir that holds its certificate waits for the leader to record it.",
     SuccessionKept: "A succession that stands is never changed: who comes back is not in it again.",
     SolicitsOnce: "The leader asks once for votes: a witness that has not applied yet what it goes by is not asked again.",
+    SolicitsWithoutPause: "The leader asks anew at every look, for as long as nobody answers.",
+    SolicitsTheDead: "The leader asks again for votes for one that it hears no more, which keeps witnesses from its heir.",
     Impatient: "A witness has no patience beyond its promise: any lapse costs a promotion.",
 }
 

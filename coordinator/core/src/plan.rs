@@ -256,6 +256,7 @@ impl Planner<'_> {
     /// A round trip and a claim must have had time since the last solicitation, or it would be a storm of epochs.
     fn may_solicit(&self) -> bool {
         self.view.last_solicited().is_none_or(|asked| !self.waits_for(asked))
+            || mutant::on(Mutant::SolicitsWithoutPause)
     }
 
     fn waits_for(&self, asked: &Solicited) -> bool {
@@ -264,13 +265,26 @@ impl Planner<'_> {
     }
 
     /// A witness that had not applied yet what the leader decided on has not answered, and will not by itself: where it is needed,
-    /// those that did vote would have made the primary lose its lease for nothing. Saying a thing twice is harmless.
+    /// those that did vote would have made the primary lose its lease for nothing.
     fn solicit_again(&self) -> Option<Action> {
         let asked = self.view.last_solicited().filter(|asked| self.waits_for(asked))?;
         let epoch = asked.solicit.epoch;
         let undecided = epoch > self.view.current(self.group).0 && epoch >= self.highest_floor();
         let due = self.now >= asked.last + SOLICIT_AGAIN && !mutant::on(Mutant::SolicitsOnce);
-        (undecided && due).then(|| Action::SolicitAgain(asked.solicit.clone()))
+        (undecided && due && self.still_wanted(asked)).then(|| Action::SolicitAgain(asked.solicit.clone()))
+    }
+
+    /// Whether who was named has been heard since, and could still act on it. Safe it would be without; but each vote for one that has
+    /// died meanwhile keeps its witness from voting for another for one more suspicion.
+    fn still_wanted(&self, asked: &Solicited) -> bool {
+        let named = &asked.solicit.named;
+        let Some((report, _)) = self.view.last_report(named).filter(|(_, heard)| *heard > asked.last) else {
+            return mutant::on(Mutant::SolicitsTheDead);
+        };
+        match asked.solicit.reason {
+            Reason::Terms => report.claims.is_some(),
+            _ => !self.view.well(self.group, self.now) && self.usable(named, asked.solicit.epoch),
+        }
     }
 
     fn solicit(&self, epoch: Epoch, named: &InstanceName, reason: Reason) -> Action {

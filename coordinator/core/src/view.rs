@@ -127,12 +127,17 @@ impl View {
         }
     }
 
-    /// A solicitation was sent, for the first time or again.
+    /// A solicitation was sent.
     pub fn solicited(&mut self, solicit: &Solicit, now: Time) {
-        let view = self.group_mut(&solicit.group, now);
-        let before = view.solicited.take().filter(|before| before.solicit == *solicit);
-        let first = before.map_or(now, |before| before.first);
-        view.solicited = Some(Solicited { solicit: solicit.clone(), first, last: now });
+        let solicited = Solicited { solicit: solicit.clone(), first: now, last: now };
+        self.group_mut(&solicit.group, now).solicited = Some(solicited);
+    }
+
+    /// The last one was sent once more.
+    pub fn solicited_again(&mut self, group: &GroupName, now: Time) {
+        if let Some(solicited) = &mut self.group_mut(group, now).solicited {
+            solicited.last = now;
+        }
     }
 
     /// A switchover is asked for.

@@ -28,6 +28,8 @@ mod forecast;
 mod joint;
 #[path = "rules/restart.rs"]
 mod restart;
+#[path = "rules/solicit.rs"]
+mod solicit;
 #[path = "rules/switchover.rs"]
 mod switchover;
 #[path = "rules/tags.rs"]
@@ -475,7 +477,26 @@ fn a_leader_that_never_heard_of_a_decision_counts_on_the_one_that_acted_on_it() 
     let state = begun();
     let known = &state.groups[&group()];
     let late = Time::ZERO + known.terms.suspicion * 4;
-    let standing = |witness: u64, floor: u64, named: &str| Standing {
+    let solicited = |acted: u64| {
+        let mut view = View::default();
+        view.look(&state, Time::ZERO);
+        for (witness, floor, named) in [(1, 4, "a"), (2, 6, "c"), (3, 5, "b")] {
+            view.standing(standing(known, witness, floor, named), late);
+        }
+        let stopped = Report { ready: false, role: Role::Stopped, streaming: false, ..report("b", 1) };
+        view.report(Report { acted: Epoch(acted), ..stopped }, late);
+        plan(&state, &view, late, 0).into_iter().find_map(|action| match action {
+            Action::Solicit(solicit) => Some((solicit.epoch, solicit.named)),
+            _ => None,
+        })
+    };
+    assert_eq!(solicited(1), None, "it stopped as a standby, and is not ready");
+    assert_eq!(solicited(2), Some((Epoch(7), instance("b"))));
+}
+
+/// A witness that voted last for that one, at that floor, and may name it and b.
+fn standing(known: &Group, witness: u64, floor: u64, named: &str) -> Standing {
+    Standing {
         group: group(),
         witness: NodeId(witness),
         floor: Epoch(floor),
@@ -487,22 +508,7 @@ fn a_leader_that_never_heard_of_a_decision_counts_on_the_one_that_acted_on_it() 
         promised: None,
         may_name: vec![instance(named), instance("b")],
         hears: Vec::new(),
-    };
-    let solicited = |acted: u64| {
-        let mut view = View::default();
-        view.look(&state, Time::ZERO);
-        for (witness, floor, named) in [(1, 4, "a"), (2, 6, "c"), (3, 5, "b")] {
-            view.standing(standing(witness, floor, named), late);
-        }
-        let stopped = Report { ready: false, role: Role::Stopped, streaming: false, ..report("b", 1) };
-        view.report(Report { acted: Epoch(acted), ..stopped }, late);
-        plan(&state, &view, late, 0).into_iter().find_map(|action| match action {
-            Action::Solicit(solicit) => Some((solicit.epoch, solicit.named)),
-            _ => None,
-        })
-    };
-    assert_eq!(solicited(1), None, "it stopped as a standby, and is not ready");
-    assert_eq!(solicited(2), Some((Epoch(7), instance("b"))));
+    }
 }
 
 fn primary() -> Observation {

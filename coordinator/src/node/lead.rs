@@ -44,9 +44,13 @@ impl Node {
                 Action::Propose(command) => self.propose(command, now),
                 Action::Solicit(solicit) => {
                     self.announce(&solicit, now);
-                    self.solicit(solicit, now).await?;
+                    self.book.view.solicited(&solicit, now);
+                    self.solicit(solicit).await?;
                 }
-                Action::SolicitAgain(solicit) => self.solicit(solicit, now).await?,
+                Action::SolicitAgain(solicit) => {
+                    self.book.view.solicited_again(&solicit.group, now);
+                    self.solicit(solicit).await?;
+                }
                 Action::Move(group, wish) => self.begin_hand_over(&group, &wish, now),
                 Action::Ask(group, instance, message) => self.ask_agent(&group, &instance, message),
             }
@@ -111,8 +115,7 @@ impl Node {
         self.audit.note_at(now, "solicited", fields);
     }
 
-    async fn solicit(&mut self, solicit: Solicit, now: Time) -> Result<(), NodeError> {
-        self.book.view.solicited(&solicit, now);
+    async fn solicit(&mut self, solicit: Solicit) -> Result<(), NodeError> {
         self.tell_nodes(&ToNode::Solicit(solicit.clone()));
         self.step(Event::Node(ToNode::Solicit(solicit))).await
     }

@@ -261,12 +261,12 @@ impl Look<'_> {
         if !self.leased() {
             troubles.push(format!("primary {primary} of epoch {epoch} holds no lease: commits wait"));
         }
-        if let Some(far) = too_far(self.group, self.view(), primary) {
+        if let Some(far) = too_far(self.group, self.view(), primary, self.now) {
             troubles.push(format!(
-                "a ttl of {} ms is too short: round trips from {primary} to a majority of the nodes take {} ms, and its lease \
+                "a ttl of {} ms is too short: round trips from {primary} to a majority of the nodes take {:.1} ms, and its lease \
                  has breaks; create the group with `--ttl-ms {}` or more",
                 self.group.terms.ttl.as_millis(),
-                far.round_trip.as_millis(),
+                far.round_trip.as_secs_f64() * 1e3,
                 far.enough.as_millis(),
             ));
         }

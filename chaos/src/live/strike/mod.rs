@@ -4,8 +4,7 @@ mod region;
 
 use std::time::{Duration, Instant};
 
-use super::stage::{Stage, straighten_one};
-use crate::cluster::admin::Admin;
+use super::stage::{Electorate, Stage, straighten_one};
 use crate::cluster::ways::Ways;
 use crate::gray::Struck;
 use crate::hostile::{self, Hostile};
@@ -45,7 +44,10 @@ pub async fn begin(
         Kind::Cut => ongoing.ways.iter().try_for_each(|ways| cluster.cut(ways))?,
         Kind::Link => ongoing.ways.iter().try_for_each(|ways| cluster.change(ways, fault.link))?,
         Kind::Flap => ongoing.flap = Some(Flap { period: fault.by, turn: Instant::now(), cut: false }),
-        Kind::Electorate => Admin::of(cluster)?.set_electorate(&ongoing.regions).await?,
+        Kind::Electorate => {
+            stage.electorate = None; // or the wish before would be said once more after this one
+            stage.electorate = Some(Electorate::ask(&stage.cluster, ongoing.regions.clone())?);
+        }
         _ if hostile::is(kind) => {
             ongoing.hostile = Some(hostile::begin(cluster, fault, &ongoing.regions, epoch)?);
         }

@@ -15,7 +15,7 @@ fn region(name: &str) -> RegionName {
 fn hears(witness: u64) -> Standing {
     let hears = match witness {
         1 => vec![(instance("a"), 0), (instance("b"), 60_000), (instance("c"), 80_000)],
-        2 => vec![(instance("a"), 60_000), (instance("b"), 0), (instance("c"), 140_000)],
+        2 => vec![(instance("a"), 60_000), (instance("b"), 300), (instance("c"), 140_000)],
         _ => vec![(instance("a"), 80_000), (instance("b"), 140_000), (instance("c"), 0)],
     };
     Standing {
@@ -80,13 +80,20 @@ fn a_majority_that_answers_after_its_promise_is_over_is_said_to_be_too_far() {
     let mut known = state.groups[&group()].clone();
     let mut view = View::default();
     view.look(&state, NOW);
-    let far = |view: &View, known: &Group| too_far(known, view.group(&group()), &instance("b"));
-    assert_eq!(far(&view, &known), None, "nothing is known");
-    (1..=3).for_each(|witness| view.standing(hears(witness), NOW));
-    // b is beside 2, 60 ms from 1, and 140 from 3, which no majority needs.
-    for (ttl_ms, expected) in [(250, None), (112, None), (110, Some((60, 170))), (60, Some((60, 170)))] {
+    let mut far = |view: &View, ttl_ms: u64, now: Time| {
         known.terms.ttl = Duration::from_millis(ttl_ms);
-        let millis = |far: TooFar| (far.round_trip.as_millis(), far.enough.as_millis());
-        assert_eq!(far(&view, &known).map(millis), expected, "ttl {ttl_ms}");
+        let millis = |far: TooFar| (far.round_trip.as_millis() as u64, far.enough.as_millis() as u64);
+        too_far(&known, view.group(&group()), &instance("b"), now).map(millis)
+    };
+    assert_eq!(far(&view, 50, NOW), None, "nothing is known");
+    (1..=3).for_each(|witness| view.standing(hears(witness), NOW));
+    // b is beside 2, 60 ms from 1, and 140 from 3, which no majority needs while the two are there.
+    for (ttl_ms, expected) in [(250, None), (112, None), (110, Some((60, 161))), (60, Some((60, 161)))] {
+        assert_eq!(far(&view, ttl_ms, NOW), expected, "ttl {ttl_ms}");
     }
+    let later = NOW + Duration::from_secs(1);
+    assert_eq!(far(&view, 110, later), None, "nobody is there");
+    [2, 3].into_iter().for_each(|witness| view.standing(hears(witness), later));
+    let [without_1, enough] = [150, 242].map(|ttl_ms| far(&view, ttl_ms, later));
+    assert_eq!((without_1, enough), (Some((140, 242)), None));
 }
