@@ -150,6 +150,8 @@ impl Session {
             }
             Err(error) => {
                 stage.keep_files();
+                // The network is there for the next as well.
+                stage.mend_links()?;
                 self.results.end(&dir, false)?;
                 report::failed(run, &error, Some(&dir));
                 self.tally.fail(run, &format!("{error:#}"));

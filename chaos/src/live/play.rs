@@ -196,8 +196,14 @@ impl Act<'_> {
         }
         let words = format!("{} ({place})", fault.words());
         let (from_ns, timeline) = (now_ns(), self.history.newest_timeline());
-        let begun = begin(self.stage, &fault, place, &roles, self.view.epoch).await;
-        let ongoing = begun.with_context(|| words.clone())?;
+        let ongoing = match begin(self.stage, &fault, place, &roles, self.view.epoch).await {
+            Ok(ongoing) => ongoing,
+            Err(why) if self.run.scenario.by_chance => {
+                report::missed(&words, &why);
+                return Ok(());
+            }
+            Err(why) => return Err(why.context(words)),
+        };
         let (name, regions) = (fault.row().name.to_owned(), roles.regions(place));
         self.strikes.push(Strike { name, words, regions, from_ns, to_ns: from_ns });
         let strike = self.strikes.len() - 1;

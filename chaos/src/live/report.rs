@@ -67,6 +67,11 @@ pub fn skipped(run: &Run, why: &str) {
     println!("  {}  {}: {why}", bold("skipped"), run.scenario.name);
 }
 
+/// A fault that chance drew, and that found nothing it could befall.
+pub fn missed(fault: &str, why: &anyhow::Error) {
+    println!("  {}  {fault}: {why:#}", dim("missed "));
+}
+
 /// A herd that is smaller than it should be.
 pub fn fewer(wanted: u32, count: u32) {
     println!("  {}  {count} callers of {wanted}: no more files may be open (ulimit -Hn)", bold("fewer"));

@@ -93,7 +93,7 @@ impl Stage {
     pub async fn calm(&mut self, setting: &Setting) -> anyhow::Result<View> {
         let mut progress = Progress::begin("calm");
         self.electorate = None;
-        straighten(&self.cluster, Change::default())?;
+        self.mend_links()?;
         wait_for(&mut self.cluster, "calm", LONG, View::is_whole, |_| ()).await?;
         if self.mode != setting.mode {
             setup::set_mode(&self.cluster, setting.mode).await?;
@@ -111,6 +111,12 @@ impl Stage {
         straighten(&self.cluster, self.links)?;
         progress.done(format!("{}, epoch {}, {}", self.cluster.names()[HOME], view.epoch, setting.mode));
         Ok(view)
+    }
+
+    /// Links as they are without faults, whatever was begun and not ended.
+    pub fn mend_links(&self) -> anyhow::Result<()> {
+        self.cluster.heal(&Ways::All)?;
+        straighten(&self.cluster, Change::default())
     }
 
     /// Where everything is left when this is over.

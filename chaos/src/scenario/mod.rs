@@ -57,6 +57,8 @@ pub struct Scenario {
     pub lasts: Duration,
     /// Whether each fault happens when it is planned, and not a little later by chance.
     pub exact: bool,
+    /// Whether chance drew it: what its faults would befall may not be there then.
+    pub by_chance: bool,
     /// What is done, in the order of time.
     pub schedule: Vec<Planned>,
     /// How often the primary may move, and must.

@@ -109,6 +109,7 @@ impl Entry {
             clients,
             lasts,
             exact,
+            by_chance: false,
             schedule,
             promotions,
             heals_within,

@@ -54,6 +54,7 @@ pub fn draw(seed: u64) -> Scenario {
         clients: Client::ALL.into(),
         lasts: UNTIL,
         exact: false,
+        by_chance: true,
         schedule,
         // Each fault may move it once, and once more when the next finds it there.
         promotions: Promotions { least: 0, most: 2 * number },
@@ -63,13 +64,12 @@ pub fn draw(seed: u64) -> Scenario {
 }
 
 /// Faults that can be laid over any others. Who brings thousands needs the machine for itself, votes of old epochs need an
-/// epoch that is over, what is done to a process or to its files needs one that nothing else has ended, what is done to a standby
-/// needs a region that is surely one, and whose WAL is lost has what it acknowledged nowhere else.
+/// epoch that is over, what is done to the files of a process needs one that nothing else has ended, and whose WAL is lost has
+/// what it acknowledged nowhere else.
 fn drawn(row: &Row) -> bool {
     row.needs == Needs::Nothing
         && !matches!(row.class, Class::Disk | Class::Resources)
-        && !matches!(row.kind, Kind::Watchers | Kind::Replay | Kind::Electorate)
-        && !matches!(row.kind, Kind::LoseWal | Kind::FreezeStartup | Kind::PauseReplay)
+        && !matches!(row.kind, Kind::Watchers | Kind::Replay | Kind::Electorate | Kind::LoseWal)
 }
 
 fn planned(chance: &mut StdRng, rows: &[&Row]) -> Planned {
@@ -118,7 +118,7 @@ mod tests {
         let names: Vec<&str> = TABLE.iter().filter(|row| drawn(row)).map(|row| row.name).collect();
         let expected = "kill-region kill-postgres kill-postmaster kill-backend kill-agent kill-node freeze-region \
             freeze-postmaster freeze-backend freeze-backends freeze-agent freeze-node restart cut link flap reset \
-            freeze-postgres crash-loop transfer-leader switchover silent-watchers slow-senders garbage malformed oversized";
+            freeze-postgres crash-loop pause-replay freeze-startup transfer-leader switchover silent-watchers slow-senders garbage malformed oversized";
         assert_eq!(names.join(" "), expected);
     }
 
