@@ -5,7 +5,7 @@
 //! processes say they did, and [`demo`] puts it together. [`gray`] leaves a Postgres half dead,
 //! [`shim`] breaks what is relied on, and [`sharp`] shows that the harness notices builds that are wrong. [`bench`] measures what is
 //! calm, and these; [`race`] runs the same against others. [`sim`] runs the simulated world, [`model`] walks through every order of
-//! events in small clusters, [`mutants`] proves that the checks can fail.
+//! events in small clusters.
 //!
 //! What is not here, on purpose: any knowledge of how Regent decides. The verdicts rest on what clients saw and on
 //! what is in Postgres' own files, never on what a node or an agent says of itself.
@@ -22,7 +22,6 @@ pub mod hostile;
 pub mod invariants;
 pub mod live;
 pub mod model;
-pub mod mutants;
 pub mod page;
 pub mod race;
 pub mod record;

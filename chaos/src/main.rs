@@ -14,7 +14,6 @@ use regent_chaos::demo::{self, Plan, fault::Fault};
 use regent_chaos::gray::Kind;
 use regent_chaos::live::{self, list};
 use regent_chaos::model;
-use regent_chaos::mutants;
 use regent_chaos::race;
 use regent_chaos::sharp;
 use regent_chaos::sim;
@@ -46,8 +45,6 @@ enum Command {
     },
     /// The real decisions in a simulated world, with many faults; no Postgres is needed
     Sim(sim::Args),
-    /// Switches the rules off one at a time and shows which tests notice; exit 1 if none does
-    Mutants(mutants::Options),
     /// Walks through every order of events in small clusters, by the core's own functions; no process is started
     Model(model::Args),
     /// The scenarios of `live`: what is done to a cluster, and what must hold
@@ -226,7 +223,6 @@ fn main() -> ExitCode {
     let work = match Args::parse().command {
         Command::Reap { run, leases } => return reap(&run, &leases),
         Command::Sim(args) => return exit(sim::run(&args)),
-        Command::Mutants(options) => return mutants::run(&options),
         Command::Model(args) => return exit(model::run(&args)),
         Command::Wan(args) => return exit(wan::run(&args)),
         Command::Race(args) => return exit(race(args)),

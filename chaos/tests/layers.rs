@@ -38,13 +38,14 @@ fn the_core_depends_on_serde_and_thiserror_alone() {
 
 #[test]
 fn crates_depend_downwards_only() {
-    let allowed: [(&str, &[&str]); 7] = [
+    let allowed: [(&str, &[&str]); 8] = [
         ("regent-core", &[]),
         ("regent-proto", &["regent-core"]),
         ("regent-coordinator", &["regent-core", "regent-proto"]),
         ("regent-client", &["regent-core", "regent-proto"]),
         ("regent-world", &["regent-core"]),
         ("regent-model", &["regent-core"]),
+        ("regent-mutants", &["regent-core", "regent-world", "regent-model"]),
         (
             "regent-chaos",
             &[
@@ -66,7 +67,7 @@ fn crates_depend_downwards_only() {
     }
 }
 
-/// Rules can be switched off in builds for tests alone: by a feature of `regent-chaos` that is off unless it is asked for,
+/// Rules can be switched off in builds for tests alone: by a feature of two programs for tests that is off unless it is asked for,
 /// and by nothing else.
 #[test]
 fn no_shipped_crate_can_switch_a_rule_off() {
@@ -78,7 +79,8 @@ fn no_shipped_crate_can_switch_a_rule_off() {
         let features = package["features"].as_object().expect("features").iter();
         let turns_on = |(_, on): &(&String, &serde_json::Value)| on.to_string().contains("mutants");
         let turn_on: Vec<&String> = features.filter(turns_on).map(|(feature, _)| feature).collect();
-        let allowed: &[&str] = if name == "regent-chaos" { &["mutants"] } else { &[] };
+        let for_tests = ["regent-chaos", "regent-mutants"].contains(&name);
+        let allowed: &[&str] = if for_tests { &["mutants"] } else { &[] };
         assert_eq!(turn_on, allowed, "features of {name} that turn the mutants on");
     }
 }

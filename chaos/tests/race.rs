@@ -25,6 +25,7 @@ fn regent_runs_alone() {
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success(), "{said}{}", String::from_utf8_lossy(&ended.stderr));
     let rows: Vec<&str> = said.lines().filter(|line| line.starts_with("| ")).collect();
+    assert!(!rows.is_empty(), "{said}");
     // In each table a head and the two faults.
     for table in rows.chunks(3) {
         let [head, cut, switchover] = table else { panic!("{said}") };

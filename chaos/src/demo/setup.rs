@@ -91,10 +91,11 @@ fn let_writers_in(cluster: &Cluster, primary: usize, account: &Account) -> anyho
 }
 
 /// Runs SQL in a region as the superuser, who may only come in through the unix socket. Returns what it answers, without
-/// headings.
+/// headings. A server may accept and never answer: that is waited for 30 s.
 pub fn as_superuser(cluster: &Cluster, region: usize, sql: &str) -> anyhow::Result<String> {
     let (dir, port) = (cluster.run_dir().region(region), cluster.postgres(region).port());
-    let mut psql = Command::new(cluster.postgres_bin().join("psql"));
+    let mut psql = Command::new("timeout");
+    psql.arg("30").arg(cluster.postgres_bin().join("psql")).env("PGCONNECT_TIMEOUT", "5");
     psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres"]);
     psql.arg("-h").arg(&dir).args(["-p", &port.to_string(), "-c", sql]).current_dir(&dir);
     if let Some(account) = cluster.run_dir().user() {
@@ -102,6 +103,6 @@ pub fn as_superuser(cluster: &Cluster, region: usize, sql: &str) -> anyhow::Resu
     }
     let output = psql.output().context("cannot run psql")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "psql in {}: {said}", REGIONS[region]);
+    ensure!(output.status.success(), "psql in {}: {}: {said}", REGIONS[region], output.status);
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -17,6 +17,8 @@ use serde::Serialize;
 
 use crate::clock::now_ns;
 use crate::cluster::disk::Disk;
+use crate::cluster::faults::NothingThere;
+use crate::cluster::topology::REGIONS;
 use crate::cluster::{Cluster, processes};
 
 /// How often a crash loop looks for a postmaster to kill.
@@ -86,7 +88,8 @@ pub struct Struck {
 /// Strikes a region's Postgres, whose disk is `disk` if the fault needs one.
 pub fn strike(kind: Kind, cluster: &Cluster, region: usize, disk: Option<Disk>) -> anyhow::Result<Struck> {
     let data_dir = cluster.data_dir(region);
-    let postmaster = cluster.postmaster(region)?.context("Postgres runs")?;
+    let nothing = || NothingThere { what: "postmaster".into(), region: REGIONS[region] };
+    let postmaster = cluster.postmaster(region)?.ok_or_else(nothing)?;
     let at_ns = now_ns();
     let mut struck = Struck { at_ns, data_dir, stopped: Vec::new(), crashing: None, disk };
     let its_disk = || struck.disk.as_ref().context("it has a disk of its own");

@@ -145,16 +145,17 @@ impl Session {
                 self.tally.count(run, &verdict);
                 if !whole {
                     stage.keep_files();
+                    stage.mend_links()?;
                 }
                 Ok(whole.then_some(stage))
             }
             Err(error) => {
                 stage.keep_files();
-                // The network is there for the next as well.
-                stage.mend_links()?;
                 self.results.end(&dir, false)?;
                 report::failed(run, &error, Some(&dir));
                 self.tally.fail(run, &format!("{error:#}"));
+                // The network is there for the next as well.
+                stage.mend_links()?;
                 Ok(None)
             }
         }

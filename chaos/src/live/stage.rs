@@ -1,7 +1,7 @@
 //! The cluster that scenarios are played on, one after the other, each from a calm with primary and Raft leader at home.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -49,19 +49,27 @@ pub struct Electorate {
     /// Which.
     pub regions: Vec<usize>,
     asks: JoinHandle<()>,
+    refused: Arc<Mutex<String>>,
 }
 
 impl Electorate {
     /// Asks for it, again and again until it is so.
     pub fn ask(cluster: &Cluster, regions: Vec<usize>) -> anyhow::Result<Electorate> {
         let (admin, wanted) = (Admin::of(cluster)?, regions.clone());
+        let refused = Arc::new(Mutex::new(String::new()));
+        let told = refused.clone();
         let asks = tokio::spawn(async move {
-            // Whether it came to be so is looked at in the end.
-            while admin.set_electorate(&wanted).await.is_err() {
+            while let Err(why) = admin.set_electorate(&wanted).await {
+                *told.lock().expect("nobody panics with it") = format!("{why:#}");
                 tokio::time::sleep(PAUSE).await;
             }
         });
-        Ok(Electorate { regions, asks })
+        Ok(Electorate { regions, asks, refused })
+    }
+
+    /// Why it was refused last; empty if it never was.
+    pub fn refused(&self) -> String {
+        self.refused.lock().expect("nobody panics with it").clone()
     }
 }
 

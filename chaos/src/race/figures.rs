@@ -27,7 +27,6 @@ pub struct Trial {
     /// Rows that an old primary acknowledged although they were sent after the new one had acknowledged.
     pub by_two: usize,
     /// Rows on a timeline that another instance had written on: two promotions took one number, and nobody can tell by it who was first.
-    #[serde(default)]
     pub shared: usize,
     /// From the new primary's first acknowledgement to the old one's last.
     pub two_for_ms: f64,

@@ -11,8 +11,8 @@ const BUCKET_US: u64 = 20;
 const BUCKETS: usize = 10_000;
 /// Above this at the 99.9th percentile, what was not in time may be so because of it.
 pub const LIMIT_MS: f64 = 2.0;
-/// Above this at the 99.9th percentile the links were not those that were asked for: a sixth of the shortest cut of any scenario, which
-/// packets that waited for the forwarder outlive.
+/// Above this at the 99.9th percentile the links were not those that were asked for: packets that waited for the forwarder outlive
+/// a short cut. A sixth of the shortest that a scenario asks for, half of the shortest that chance draws.
 pub const UNLIKE_MS: f64 = 50.0;
 
 /// Two histograms of the one thread that delays. `chunks` (of a stream for the relays, packets for the forwarder): time from

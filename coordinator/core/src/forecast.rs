@@ -9,7 +9,7 @@ use crate::quorum::majority;
 use crate::replication::{Configuration, Mode, Policy};
 use crate::state::Group;
 use crate::succession::{lag_bytes, why_not};
-use crate::time::{Time, held, outlived};
+use crate::time::{Time, held, to_hold};
 use crate::view::GroupView;
 use std::time::Duration;
 
@@ -119,8 +119,8 @@ pub fn too_far(group: &Group, view: &GroupView, primary: &InstanceName, now: Tim
     trips.sort_unstable();
     let round_trip = *trips.get(majority(group.electorate.len()) - 1)?;
     let next = round_trip + REPORT_INTERVAL;
-    let enough = Duration::from_millis(outlived(next + REPORT_INTERVAL).as_millis() as u64 + 1);
-    (next >= held(group.terms.ttl)).then_some(TooFar { round_trip, enough })
+    let far = TooFar { round_trip, enough: to_hold(next + REPORT_INTERVAL) };
+    (next >= held(group.terms.ttl)).then_some(far)
 }
 
 /// How far a witness is from an instance.

@@ -60,6 +60,12 @@ pub fn held(span: Duration) -> Duration {
     scaled(span, kept, whole).saturating_sub(Duration::from_micros(1))
 }
 
+/// The shortest span of which [`held`] leaves so much, in whole milliseconds, rounded up.
+pub fn to_hold(span: Duration) -> Duration {
+    let whole = scaled(span + Duration::from_micros(1), 1_000_000 + DRIFT_PPM, 1_000_000 - DRIFT_PPM);
+    Duration::from_millis(whole.as_millis() as u64 + 1)
+}
+
 /// What a process must wait, by its own clock, to be sure that a span measured by the same clock before its restart
 /// is over: the span and the drift, rounded up.
 pub fn outlived(span: Duration) -> Duration {
@@ -88,6 +94,15 @@ mod tests {
             let holder_real = held(ttl).as_nanos() * 1_000_000 / u128::from(1_000_000 - DRIFT_PPM);
             let witness_real = ttl.as_nanos() * 1_000_000 / u128::from(1_000_000 + DRIFT_PPM);
             assert!(holder_real <= witness_real, "{ms} ms: {holder_real} > {witness_real}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_hold_a_span_holds_it_and_a_millisecond_less_may_not() {
+        for us in [1, 50_000, 160_000, 240_000, 999_999, 60_000_000] {
+            let (span, enough) = (Duration::from_micros(us), to_hold(Duration::from_micros(us)));
+            assert!(held(enough) >= span, "{us} us: {enough:?}");
+            assert!(held(enough - Duration::from_millis(2)) < span, "{us} us: {enough:?}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! `UPDATE_GOLDEN=1 cargo test -p regent-core --test golden` writes what happens now; read the difference before
 //! you keep it. What a script `expect`s, and what the world checks at every step, cannot be rewritten that way.
 //! `SCRIPT=name` plays only those whose name contains it. With the feature `mutants`, `MUTANT=name` plays them with that
-//! rule of the core switched off (`regent-chaos mutants`).
+//! rule of the core switched off (`regent-mutants`).
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! Rules that no script can show alone, each against the core's own functions.
 //!
-//! With the feature `mutants`, `MUTANT=name` plays them with that rule switched off (`regent-chaos mutants`).
+//! With the feature `mutants`, `MUTANT=name` plays them with that rule switched off (`regent-mutants`).
 
 use regent_core::agent::{self, Agent, Identity, Observation, Task};
 use regent_core::command::{Command, Instance, Node, Terms};

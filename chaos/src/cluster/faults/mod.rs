@@ -9,3 +9,13 @@ pub mod process;
 pub mod resources;
 mod store;
 pub mod victim;
+
+/// A fault found nothing that it could befall.
+#[derive(Debug, thiserror::Error)]
+#[error("{what} of {region}: expected one that runs")]
+pub struct NothingThere {
+    /// What was looked for.
+    pub what: String,
+    /// Where.
+    pub region: &'static str,
+}

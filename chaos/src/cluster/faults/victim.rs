@@ -1,9 +1,10 @@
 //! Whatever lives in a region, by name: killed, brought back, stopped in its tracks, and let go on.
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::NothingThere;
 use super::process::Loss;
 use crate::clock::now_ns;
 use crate::cluster::topology::REGIONS;
@@ -42,9 +43,11 @@ impl Cluster {
         }
     }
 
-    /// Brings back what was killed. A Postgres is brought back by its agent, without being asked.
+    /// Brings back what was killed. A Postgres is brought back by its agent, without being asked; what is in a region that is lost
+    /// comes back with it.
     pub fn revive(&mut self, region: usize, victim: Victim) -> anyhow::Result<()> {
         match victim {
+            Victim::Node | Victim::Agent if self.regions[region].lost => Ok(()),
             Victim::Node => self.start_process(region, Process::Node),
             Victim::Agent => self.start_process(region, Process::Agent),
             Victim::Region => self.restore_region(region),
@@ -71,7 +74,9 @@ impl Cluster {
     fn signal(&self, region: usize, victim: Victim, signal: Signal) -> anyhow::Result<Loss> {
         let at_ns = now_ns();
         let pids = self.pids(region, victim)?;
-        ensure!(!pids.is_empty(), "{victim:?} of {}: expected one that runs", REGIONS[region]);
+        if pids.is_empty() {
+            return Err(NothingThere { what: format!("{victim:?}"), region: REGIONS[region] }.into());
+        }
         for pid in &pids {
             // It may be gone by now.
             let _ = kill(Pid::from_raw(*pid), signal);

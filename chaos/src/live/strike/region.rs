@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::bail;
 
 use crate::cluster::admin::Admin;
+use crate::cluster::faults::NothingThere;
+use crate::cluster::topology::REGIONS;
 use crate::cluster::{Cluster, Process, Victim};
 use crate::demo::setup::as_superuser;
 use crate::gray::{self, Struck};
@@ -47,7 +49,11 @@ pub async fn strike(cluster: &mut Cluster, fault: &Fault, region: usize) -> anyh
         Kind::ClockBehind => cluster.set_wall_clock(region, -by_ms)?,
         Kind::ClocksStop => drop(cluster.shim(region)?.stop_clocks()?),
         Kind::Reset => cluster.reset_connections(region)?,
-        Kind::PauseReplay => drop(as_superuser(cluster, region, "SELECT pg_wal_replay_pause()")?),
+        Kind::PauseReplay => {
+            let paused = as_superuser(cluster, region, "SELECT pg_wal_replay_pause()");
+            let nothing = |why| NothingThere { what: format!("replay ({why:#})"), region: REGIONS[region] };
+            paused.map_err(nothing)?;
+        }
         Kind::LoseWal => {
             cluster.kill(region, Victim::Agent)?;
             cluster.kill(region, Victim::Postgres)?;

@@ -185,6 +185,8 @@ pub struct Agent {
     /// What the gate was opened to last; zero: surely closed.
     open_until: Time,
     opened: Epoch,
+    /// The last epoch of which was said that its gate is closed.
+    closed: Epoch,
     hand_over: Option<handover::HandingOver>,
     /// Who is asked how far it is.
     asks: Option<Upstream>,
@@ -219,6 +221,7 @@ impl Agent {
             // What an earlier run opened rests on real promises and may run out by itself; but it may have to be closed.
             open_until: Time(1),
             opened: Epoch(0),
+            closed: Epoch(0),
             hand_over: None,
             asks: None,
             confirm: confirm::Confirm::default(),

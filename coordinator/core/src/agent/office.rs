@@ -176,7 +176,7 @@ impl Agent {
             }
             if self.opened != Epoch(0) {
                 out.push(Effect::Note(Note::Closed(self.opened, why)));
-                self.opened = Epoch(0);
+                self.closed = std::mem::replace(&mut self.opened, Epoch(0));
             }
         }
     }
@@ -184,15 +184,18 @@ impl Agent {
     /// Gives the office up: the gate first, then durably, then in words.
     pub(super) fn release(&mut self, to: Option<InstanceName>, reason: Reason, out: &mut Vec<Effect>) {
         let Some(epoch) = self.office() else { return };
+        // An earlier run may have opened what this one has not, and nobody has said yet that it is closed.
         let opened = std::mem::replace(&mut self.opened, Epoch(0));
+        let unsaid = opened != Epoch(0) || self.closed != epoch;
         self.open_until = Time::ZERO;
         self.end_handing_over(reason);
         self.durable.released = epoch;
         self.durable.release = Some((to, reason));
         if !mutant::on(Mutant::GateOpenAtRelease) {
             out.push(Effect::Close);
-            if opened != Epoch(0) {
-                out.push(Effect::Note(Note::Closed(opened, "gives its office up")));
+            if unsaid {
+                out.push(Effect::Note(Note::Closed(epoch, "gives its office up")));
+                self.closed = epoch;
             }
         }
         if !mutant::on(Mutant::ReleaseNotDurable) {

@@ -88,12 +88,12 @@ fn a_majority_that_answers_after_its_promise_is_over_is_said_to_be_too_far() {
     assert_eq!(far(&view, 50, NOW), None, "nothing is known");
     (1..=3).for_each(|witness| view.standing(hears(witness), NOW));
     // b is beside 2, 60 ms from 1, and 140 from 3, which no majority needs while the two are there.
-    for (ttl_ms, expected) in [(250, None), (112, None), (110, Some((60, 161))), (60, Some((60, 161)))] {
+    for (ttl_ms, expected) in [(250, None), (112, None), (110, Some((60, 162))), (60, Some((60, 162)))] {
         assert_eq!(far(&view, ttl_ms, NOW), expected, "ttl {ttl_ms}");
     }
     let later = NOW + Duration::from_secs(1);
     assert_eq!(far(&view, 110, later), None, "nobody is there");
     [2, 3].into_iter().for_each(|witness| view.standing(hears(witness), later));
-    let [without_1, enough] = [150, 242].map(|ttl_ms| far(&view, ttl_ms, later));
-    assert_eq!((without_1, enough), (Some((140, 242)), None));
+    let [without_1, enough] = [150, 243].map(|ttl_ms| far(&view, ttl_ms, later));
+    assert_eq!((without_1, enough), (Some((140, 243)), None));
 }

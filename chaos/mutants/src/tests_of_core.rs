@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use regent_core::mutant::Mutant;
 
-use super::levels::{Broke, Caught, Level};
+use crate::levels::{Broke, Caught, Level};
 
 /// A test program of the core.
 pub struct Tests {
@@ -26,7 +26,13 @@ fn build(name: &str) -> anyhow::Result<PathBuf> {
     let built = Command::new(cargo)
         // Of the whole workspace, as this program was built: for a package alone the libraries would have other features, and
         // be built once more.
-        .args(["test", "--no-run", "--message-format=json", "--workspace", "--features=regent-chaos/mutants"])
+        .args([
+            "test",
+            "--no-run",
+            "--message-format=json",
+            "--workspace",
+            "--features=regent-mutants/mutants",
+        ])
         .args(["--test", name])
         .current_dir(workspace())
         .output()
@@ -38,7 +44,7 @@ fn build(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn workspace() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Where cargo says that it put a test program.

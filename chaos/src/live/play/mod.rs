@@ -1,5 +1,7 @@
 //! One run of a scenario: from calm through its faults to calm, with everything that was seen on the way in a directory.
 
+mod aftermath;
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,12 +15,12 @@ use super::strike::{Ongoing, begin};
 use super::{files, report};
 use crate::askers::Askers;
 use crate::clock::now_ns;
-use crate::cluster::admin::{Admin, View, group, wait_for};
-use crate::cluster::evidence;
+use crate::cluster::admin::{View, group};
+use crate::cluster::faults::NothingThere;
 use crate::cluster::topology::REGIONS;
 use crate::history::{History, Outcome, Write};
 use crate::invariants::worked::WARM;
-use crate::record::{self, End, Ids, Start, Strike};
+use crate::record::{self, Ids, Start, Strike};
 use crate::scenario::fault::Fault;
 use crate::scenario::place::Roles;
 use crate::scenario::random::Shift;
@@ -31,10 +33,6 @@ use crate::workload::Table;
 const POLL: Duration = Duration::from_millis(5);
 /// A primary that is not there by then will not be.
 const NEVER: Duration = Duration::from_secs(40);
-/// Written on when every fault is over and all is whole, so that what happens beside is seen too.
-const AFTERWARDS: Duration = Duration::from_secs(1);
-/// Rows and answers for the clients of each region that show that they are served.
-const SERVED: usize = 10;
 
 /// Plays it and records it in `dir`.
 pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()> {
@@ -47,7 +45,8 @@ pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()
     let history = History::after(last_id, &dir.join("history.jsonl"))?;
     let start = Start { primary: HOME, leader: calm.leader, epoch: calm.epoch, last_id };
     let begun_ns = now_ns();
-    let mut act = Act { run, stage, history, view: calm, going: Vec::new(), strikes: Vec::new() };
+    let (going, strikes) = (Vec::new(), Vec::new());
+    let mut act = Act { run, stage, history, view: calm, start: start.epoch, begun_ns, going, strikes };
     let askers = Askers::start(&act.stage.cluster, &group()?)?;
     let clients = act.start_clients().await?;
 
@@ -101,6 +100,9 @@ struct Act<'a> {
     history: History,
     /// What was known last of who is where.
     view: View,
+    /// The epoch that held when it began.
+    start: u64,
+    begun_ns: u64,
     going: Vec<Going>,
     strikes: Vec<Strike>,
 }
@@ -196,15 +198,19 @@ impl Act<'_> {
         }
         let words = format!("{} ({place})", fault.words());
         let (from_ns, timeline) = (now_ns(), self.history.newest_timeline());
-        let ongoing = match begin(self.stage, &fault, place, &roles, self.view.epoch).await {
+        let begun = begin(self.stage, &fault, place, &roles, self.view.epoch).await;
+        let (name, regions) = (fault.row().name.to_owned(), roles.regions(place));
+        let ongoing = match begun {
             Ok(ongoing) => ongoing,
-            Err(why) if self.run.scenario.by_chance => {
-                report::missed(&words, &why);
+            // Part of it may have happened all the same.
+            Err(why) if self.run.scenario.by_chance && is_missed(&why) => {
+                let words = format!("{words}: {why:#}");
+                report::missed(&words);
+                self.strikes.push(Strike { name, words, regions, from_ns, to_ns: now_ns() });
                 return Ok(());
             }
             Err(why) => return Err(why.context(words)),
         };
-        let (name, regions) = (fault.row().name.to_owned(), roles.regions(place));
         self.strikes.push(Strike { name, words, regions, from_ns, to_ns: from_ns });
         let strike = self.strikes.len() - 1;
         let now = Instant::now();
@@ -236,74 +242,6 @@ impl Act<'_> {
         Ok(())
     }
 
-    /// Waits until all is whole and everybody is served again.
-    async fn heal(&mut self, askers: &Askers, off_ns: u64, progress: &mut Progress) -> End {
-        let mut end = End::default();
-        let limit = self.run.scenario.heals_within + LONG / 2;
-        progress.tell("waiting until all is whole");
-        let asked = self.stage.electorate.as_ref().map(|asked| asked.regions.clone());
-        let whole =
-            |view: &View| view.is_whole() && asked.as_ref().is_none_or(|asked| view.electorate == *asked);
-        match wait_for(&mut self.stage.cluster, "whole", limit, whole, |_| ()).await {
-            Ok(_) => end.whole_ns = Some(now_ns()),
-            Err(error) => {
-                end.trouble = Some(format!("{error:#}"));
-                return end;
-            }
-        }
-        match self.serve(askers, off_ns).await {
-            Ok(()) => end.served_ns = Some(now_ns()),
-            Err(error) => end.trouble = Some(format!("{error:#}")),
-        }
-        tokio::time::sleep(AFTERWARDS).await;
-        end
-    }
-
-    async fn serve(&self, askers: &Askers, off_ns: u64) -> anyhow::Result<()> {
-        for region in self.stage.cluster.names() {
-            let of = |write: &Write| write.client == *region && write.invoked_ns > off_ns;
-            self.written(&format!("writers of {region} are served again"), SERVED, LONG, of).await?;
-        }
-        let (start, before) = (Instant::now(), askers.answered());
-        let wanted = before + SERVED * self.stage.cluster.regions();
-        while askers.answered() < wanted {
-            if start.elapsed() > LONG {
-                bail!("askers: {} answers within {LONG:?}, expected {wanted}", askers.answered() - before);
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        let log = Admin::of(&self.stage.cluster)?.log().await?;
-        let last = log.last_key_value().map(|(epoch, _)| *epoch).context("a whole group has an epoch")?;
-        while askers.watched_up_to() < last {
-            if start.elapsed() > LONG {
-                bail!("a watcher was not told of epoch {last} within {LONG:?}");
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    }
-
-    /// What is there in the end, as far as anybody can be asked.
-    async fn finish(&self, end: &mut End) {
-        if let Err(error) = self.look(end).await {
-            let error = format!("what is there in the end could not be seen: {error:#}");
-            end.trouble.get_or_insert(error);
-        }
-    }
-
-    async fn look(&self, end: &mut End) -> anyhow::Result<()> {
-        end.log = Admin::of(&self.stage.cluster)?.changes().await?;
-        let begun_ns = self.strikes.first().map_or(0, |strike| strike.from_ns);
-        for event in timeline::read(&self.stage.cluster.audit_files(), begun_ns, u64::MAX) {
-            let Some(kept) = event.kept.filter(|_| event.event == "tail_kept") else { continue };
-            end.tails.extend(evidence::kept_tails(self.stage.cluster.postgres_bin(), Path::new(&kept))?);
-        }
-        let view = self.stage.view().await?;
-        let primary = view.primary.context("nobody is primary")?;
-        end.rows = Some(Ids(Table::rows(self.stage.cluster.postgres(primary), &self.stage.account).await?));
-        Ok(())
-    }
-
     fn tally(&self, schedule_ns: u64) -> String {
         let seconds = (now_ns() - schedule_ns) as f64 / 1e9;
         let rows = self.history.acknowledged() as f64;
@@ -313,6 +251,11 @@ impl Act<'_> {
         };
         format!("{faults}, {:.0} rows/s", rows / seconds)
     }
+}
+
+/// Whether a fault found nothing that it could befall, or was a wish that was not heard or had no sense just then.
+fn is_missed(why: &anyhow::Error) -> bool {
+    why.downcast_ref::<NothingThere>().is_some() || why.downcast_ref::<regent_client::Error>().is_some()
 }
 
 /// What is to be done, in the order of time; a little later than it says, by chance, where that does not matter.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use regent_core::mutant::{Mutant, select};
 use regent_model::{Budget, Trace, check, configurations};
 
-use super::levels::{Broke, Caught, Level};
+use crate::levels::{Broke, Caught, Level};
 
 /// How many states of each configuration are looked at before a mutant counts as not noticed.
 const STATES: NonZeroUsize = NonZeroUsize::new(20_000).expect("more than none");

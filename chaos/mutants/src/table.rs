@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use regent_core::mutant::Mutant;
 use regent_world::Theorem;
 
-use super::levels::{Broke, Caught, Level};
-use super::{Options, worlds};
+use crate::levels::{Broke, Caught, Level};
+use crate::{Options, worlds};
 
 /// Asks the levels about each mutant and prints what they say. Returns whether every mutant was caught and, when all
 /// were asked about, whether every theorem that the world judges was what one of them broke first.

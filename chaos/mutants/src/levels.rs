@@ -6,7 +6,7 @@ use std::fmt;
 use regent_core::mutant::Mutant;
 use regent_world::Theorem;
 
-use super::{models, tests_of_core, worlds};
+use crate::{models, tests_of_core, worlds};
 
 /// One level of test.
 pub trait Level {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use regent_core::mutant::{Mutant, select};
 use regent_world::{Profile, Theorem, run};
 
-use super::levels::{Broke, Caught, Level};
+use crate::levels::{Broke, Caught, Level};
 
 /// Seeds of each profile that are tried before the levels that know the rules are asked.
 const FIRST_SEEDS: u64 = 8;
