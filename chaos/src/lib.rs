@@ -2,7 +2,8 @@
 //!
 //! [`wan`] puts distances between processes of one machine, [`cluster`] runs the real ones, [`workload`] writes, [`askers`]
 //! ask who leads, [`history`] remembers, [`invariants`] judge what was remembered (one file a theorem), [`timeline`] tells what the
-//! processes say they did, and [`demo`] puts it together. [`gray`] leaves a Postgres half dead,
+//! processes say they did, [`flushes`] tells how slow the
+//! machine's disk is, and [`demo`] puts it together. [`gray`] leaves a Postgres half dead,
 //! [`shim`] breaks what is relied on, and [`sharp`] shows that the harness notices builds that are wrong. [`bench`] measures what is
 //! calm, and these; [`race`] runs the same against others. [`sim`] runs the simulated world, [`model`] walks through every order of
 //! events in small clusters.
@@ -16,6 +17,7 @@ pub mod check;
 pub mod clock;
 pub mod cluster;
 pub mod demo;
+pub mod flushes;
 pub mod gray;
 pub mod history;
 pub mod hostile;

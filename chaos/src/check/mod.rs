@@ -21,9 +21,9 @@ use crate::askers;
 use crate::clock::ms_between;
 use crate::history::Outcome as Came;
 use crate::invariants::{epochs, heals, one_writable_primary, promoted_after_votes, promotions, worked};
-use crate::record::Record;
+use crate::record::{End, Record};
 use crate::scenario::Promotions;
-use crate::wan::{LIMIT_MS, LatenessReport, UNLIKE_MS};
+use crate::{flushes, wan};
 
 /// Judges a record.
 pub fn judge(record: &Record) -> Verdict {
@@ -40,15 +40,15 @@ pub fn judge(record: &Record) -> Verdict {
     ];
     let Record { run, end, writes, .. } = record;
     let idle = worked::check(writes, &run.regions, run.schedule_ns);
-    let late = end.lateness.filter(|late| !late.valid());
-    let unlike = late.is_some_and(|late| !late.faithful());
+    let late = late(end);
+    let unlike = end.lateness.is_some_and(|links| !links.faithful());
     Verdict {
         scenario: run.scenario.clone(),
         seed: run.seed,
         revision: run.revision.clone(),
         again: run.again.clone(),
         outcome: Outcome::of(&findings, late.is_some(), unlike || !idle.is_empty()),
-        late: late.map(words_of),
+        late,
         idle,
         acknowledged: writes.iter().filter(|write| write.receipt().is_some()).count(),
         gap_ms: gap_ms(record),
@@ -56,12 +56,20 @@ pub fn judge(record: &Record) -> Verdict {
     }
 }
 
-fn words_of(late: LatenessReport) -> String {
-    let more = match late.faithful() {
-        true => format!("{LIMIT_MS}"),
-        false => format!("{UNLIKE_MS}: they were not those that were asked for"),
-    };
-    format!("links were late by {:.1} ms at p99.9, more than {more}", late.p999_ms)
+/// Why the machine may be why something was not in time.
+fn late(end: &End) -> Option<String> {
+    let links = end.lateness.filter(|links| !links.valid()).map(|links| {
+        let more = match links.faithful() {
+            true => format!("{}", wan::LIMIT_MS),
+            false => format!("{}: they were not those that were asked for", wan::UNLIKE_MS),
+        };
+        format!("links were late by {:.1} ms at p99.9, more than {more}", links.p999_ms)
+    });
+    let flush = Some(end.longest_flush_ms)
+        .filter(|ms| *ms > flushes::LIMIT_MS)
+        .map(|ms| format!("the machine's disk took {ms:.0} ms to flush, more than {}", flushes::LIMIT_MS));
+    let both: Vec<String> = links.into_iter().chain(flush).collect();
+    (!both.is_empty()).then(|| both.join("; "))
 }
 
 /// The longest silence of all clients together from the first fault on, until all were served again; to the very end if they

@@ -67,6 +67,7 @@ pub fn good() -> Record {
         log: vec![change(1, EAST), change(2, WEST)],
         tails: vec![Tail { timeline: 1, fork: 90_000, commits: [(999 + 700, 99_900)].into() }],
         lateness: Some(LatenessReport { chunks: 9, p50_ms: 0.1, p99_ms: 0.2, p999_ms: 0.3, max_ms: 0.4 }),
+        longest_flush_ms: 99.0,
         ..End::default()
     };
     let run = Run {

@@ -42,7 +42,7 @@ pub struct Verdict {
     pub again: String,
     /// All in all.
     pub outcome: Outcome,
-    /// How late the links were, if so late that they may be why something was not in time.
+    /// How late the links were, or how slow the disk, if so much that it may be why something was not in time.
     pub late: Option<String>,
     /// Who did too little, a sentence each.
     pub idle: Vec<String>,
@@ -72,7 +72,7 @@ impl Finding {
 }
 
 impl Outcome {
-    /// Of all findings, of whether links were late, and of whether the run was too unlike what was asked for to say anything.
+    /// Of all findings, of whether the machine was late, and of whether the run was too unlike what was asked for to say anything.
     pub fn of(findings: &[Finding], late: bool, unlike: bool) -> Outcome {
         let broken = |timed: bool| findings.iter().any(|one| one.timed == timed && !one.holds());
         match (broken(false), unlike, late, broken(true)) {

@@ -5,6 +5,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use regent_core::agent::REPORT_INTERVAL;
+use regent_core::command::Terms;
+use regent_core::quorum::majority;
+use regent_core::time::{held, to_hold};
 
 /// Regions in the order of their nodes' ids; a cluster has the first so many of them. The first is home: where the primary
 /// and the Raft leader are before a region is lost.
@@ -48,14 +52,26 @@ impl RoundTrips {
 
     /// From `a,b,c` in milliseconds: first to second region, first to third, second to third.
     pub fn parse(text: &str) -> anyhow::Result<RoundTrips> {
-        let parts: Result<Vec<u64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-        let parts = parts.with_context(|| format!("round trips `{text}`: whole milliseconds are wanted"))?;
-        let Ok(three) = <[u64; 3]>::try_from(parts) else {
+        let parts: Result<Vec<f64>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+        let parts = parts.with_context(|| format!("round trips `{text}`: milliseconds are wanted"))?;
+        let Ok(three) = <[f64; 3]>::try_from(parts) else {
             bail!("round trips `{text}`: three are wanted, as in 60,80,140");
         };
-        let links = 1..=1000;
-        ensure!(three.iter().all(|ms| links.contains(ms)), "round trips `{text}`: a link takes 1 to 1000 ms");
-        RoundTrips::of(3, &three.map(Duration::from_millis))
+        let links = 0.1..=1000.0;
+        ensure!(
+            three.iter().all(|ms| links.contains(ms)),
+            "round trips `{text}`: a link takes 0.1 to 1000 ms"
+        );
+        RoundTrips::of(3, &three.map(|ms| Duration::from_secs_f64(ms / 1e3)))
+    }
+
+    /// The ttl that a primary at home needs, where the usual one would leave its lease with breaks (`regent_core::forecast`): the
+    /// nearest regions that make a majority with its own answer in time, also when one answer is lost.
+    pub fn ttl(&self) -> Option<Duration> {
+        let mut others: Vec<Duration> = (1..self.regions).map(|other| self.between(0, other)).collect();
+        others.sort_unstable();
+        let next = others[majority(self.regions) - 2] + REPORT_INTERVAL;
+        (next >= held(Terms::default().ttl)).then(|| to_hold(next + REPORT_INTERVAL))
     }
 
     /// How many regions there are.
@@ -143,6 +159,13 @@ mod tests {
             let error = RoundTrips::parse(wrong).unwrap_err().to_string();
             assert!(error.contains(wrong), "{error}");
         }
+    }
+
+    #[test]
+    fn regions_that_are_far_apart_need_a_longer_ttl() {
+        let ttl_ms = |text| RoundTrips::parse(text).unwrap().ttl().map(|ttl| ttl.as_millis());
+        assert_eq!(["0.3,0.3,0.3", "150,150,150", "60,250,250"].map(ttl_ms), [None, None, None]);
+        assert_eq!(ttl_ms("250,250,250"), Some(354));
     }
 
     #[test]

@@ -56,7 +56,7 @@ async fn let_in(mut cluster: Cluster) -> anyhow::Result<(Cluster, Account)> {
 async fn prepare(cluster: &mut Cluster) -> anyhow::Result<Account> {
     let (regions, apart) = (cluster.regions(), cluster.round_trips.words());
     let stage = Stage::begin(format!("{regions} regions, {apart} ms apart"));
-    let (admin, ttl) = (Admin::of(cluster)?, cluster.ttl);
+    let (admin, ttl) = (Admin::of(cluster)?, cluster.ttl.or(cluster.round_trips.ttl()));
     tokio::select! {
         created = insist("creating the group", ANSWER, async || admin.create_group(ttl).await) => created?,
         died = watch_over(cluster) => died?,

@@ -45,8 +45,12 @@ impl Clients {
                 }),
                 Client::OpenSessions => {
                     for region in [home, (home + 1) % cluster.regions()] {
-                        let address = cluster.postgres_seen_from(region)[home];
-                        let session = workload::open_session(address, account, home, REGIONS[region]).await?;
+                        let (address, account) = (cluster.postgres_seen_from(region)[home], account.clone());
+                        let opened = async move {
+                            workload::open_session(address, &account, home, REGIONS[region]).await
+                        };
+                        // There, like everything it does later: a connection is where it was made.
+                        let session = cluster.clients(region).spawn(opened).await??;
                         others.spawn_on(session.run(history.clone(), stop.clone()), &cluster.clients(region));
                     }
                 }

@@ -122,6 +122,9 @@ pub struct End {
     pub tails: Vec<Tail>,
     /// How late the emulated links were.
     pub lateness: Option<LatenessReport>,
+    /// The longest that the machine's own disk took to flush a few bytes, in milliseconds.
+    #[serde(default)]
+    pub longest_flush_ms: f64,
 }
 
 /// All of it.

@@ -18,6 +18,7 @@ use crate::clock::now_ns;
 use crate::cluster::admin::{View, group};
 use crate::cluster::faults::NothingThere;
 use crate::cluster::topology::REGIONS;
+use crate::flushes::Flushes;
 use crate::history::{History, Outcome, Write};
 use crate::invariants::worked::WARM;
 use crate::record::{self, Ids, Start, Strike};
@@ -39,6 +40,7 @@ pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()
     let scenario = &run.scenario;
     let calm = stage.calm(&scenario.setting).await?;
     stage.cluster.forget_lateness();
+    let flushes = Flushes::start(dir).with_context(|| format!("cannot write in {}", dir.display()))?;
     let before = Table::rows(stage.cluster.postgres(HOME), &stage.account).await?;
     let last_id = before.last().copied().unwrap_or(0).max(stage.last_id);
     let unanswered = stage.unanswered.clone();
@@ -59,6 +61,7 @@ pub async fn play(stage: &mut Stage, run: &Run, dir: &Path) -> anyhow::Result<()
     act.finish(&mut end).await;
     (end.before, end.unanswered) = (Ids(before), Ids(unanswered));
     end.lateness = Some(act.stage.cluster.lateness());
+    end.longest_flush_ms = flushes.worst_ms();
     end.ended_ns = now_ns();
     progress.done(act.tally(schedule_ns));
 
